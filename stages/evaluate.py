@@ -1,0 +1,92 @@
+"""Judge both models on the same test pictures, which nothing has seen until now, and say whether they really differ.
+
+Reads models/first.safetensors, models/retrained.safetensors, data/split.csv, data/cleaned.csv and data/images.
+Writes metrics/evaluate.json, metrics/test_confusion.csv (of the retrained model) and data/test_predictions.csv.
+
+Errors come with Wilson's 95 % interval (Wilson, JASA 22, 1927). The models are compared on pairs: only pictures that
+one gets right and the other wrong speak, in McNemar's exact test (McNemar, Psychometrika 12, 1947).
+The figures are given with the labels as gathered and, where cleaning changed test labels, with those as cleaned.
+"""
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from stages.params import load_params, run_stage
+from stages.tables import read_table, write_json, write_table
+from stages.vision.batches import load_pictures
+from stages.vision.device import ComputeParams, start
+from stages.vision.model import load_model
+from stages.vision.predict import predict
+
+MODELS = ("first", "retrained")
+
+
+def main() -> None:
+    compute = load_params("compute", ComputeParams)
+    gathered, cleaned = (select(read_table(f"data/{name}.csv")) for name in ("split", "cleaned"))
+    answers = gathered.copy()
+    for name in MODELS:
+        answers[name] = ask(name, gathered["path"].tolist(), compute)
+    as_cleaned = cleaned.merge(answers[["path", *MODELS]], on="path")
+    valid = select(read_table("data/cleaned.csv"), "valid")
+    report = {"as_gathered": compare(answers), "as_cleaned": compare(as_cleaned), "valid": {}}
+    for name in MODELS:
+        wrong = np.array(ask(name, valid["path"].tolist(), compute)) != valid["label"]
+        report["valid"][name] = {"error_rate": float(wrong.mean()), "wrong": int(wrong.sum()), "pictures": len(wrong)}
+    write_table("data/test_predictions.csv", answers)
+    confusion = as_cleaned[["label", "retrained"]].set_axis(["actual", "predicted"], axis=1)
+    write_table("metrics/test_confusion.csv", confusion)
+    write_json("metrics/evaluate.json", report)
+
+
+def select(table: pd.DataFrame, split: str = "test") -> pd.DataFrame:
+    return table.loc[table["split"] == split, ["path", "label"]].reset_index(drop=True)
+
+
+def ask(name: str, paths: list[str], compute: ComputeParams) -> list[str]:
+    """The class that a model gives each picture."""
+    device = start(compute, seed=0)
+    model, config = load_model(f"models/{name}.safetensors")
+    pictures = load_pictures(paths, config.size, config.resize, config.interpolation)
+    return [config.classes[i] for i in predict(model, pictures, config, device).argmax(dim=1).tolist()]
+
+
+def compare(answers: pd.DataFrame) -> dict[str, object]:
+    """Errors of both models on the same pictures, their intervals, and McNemar's p with a sentence.
+
+    answers: columns label, first and retrained.
+    """
+    wrong = {name: (answers[name] != answers["label"]).to_numpy() for name in MODELS}
+    lost = int((~wrong["first"] & wrong["retrained"]).sum())
+    won = int((wrong["first"] & ~wrong["retrained"]).sum())
+    p = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
+    return {
+        **{name: error_of(values) for name, values in wrong.items()},
+        "mcnemar_p": p,
+        "summary": summary(int(wrong["first"].sum()), int(wrong["retrained"].sum()), len(answers), p),
+    }
+
+
+def error_of(wrong: np.ndarray) -> dict[str, float | int]:
+    """Error rate and Wilson's 95 % interval of a (pictures,) bool array."""
+    interval = binomtest(int(wrong.sum()), len(wrong)).proportion_ci(method="wilson")
+    return {
+        "error_rate": float(wrong.mean()),
+        "low": float(interval.low),
+        "high": float(interval.high),
+        "wrong": int(wrong.sum()),
+        "pictures": len(wrong),
+    }
+
+
+def summary(before: int, after: int, n: int, p: float) -> str:
+    """The comparison in plain words."""
+    counts = f"{before} of {n} wrong before cleaning, {after} of {n} after"
+    if p < 0.05:
+        return f"{counts}: the {'better' if after < before else 'worse'} result is unlikely to be chance (p = {p:.3f})"
+    return f"{counts}: no evidence of a difference at this size (p = {p:.2f})"
+
+
+if __name__ == "__main__":
+    run_stage(main)

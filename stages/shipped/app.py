@@ -1,0 +1,15 @@
+"""A page to try the model on, for a Hugging Face Space or `python app.py` (needs gradio, see requirements.txt)."""
+
+import gradio
+from predict import Classifier
+
+classify = Classifier()
+page = gradio.Interface(
+    classify,
+    gradio.Image(type="pil", label="Picture"),
+    gradio.Label(num_top_classes=5, label="Answer"),
+    title=" or ".join(classify.config["classes"]) + "?",
+)
+
+if __name__ == "__main__":
+    page.launch()
