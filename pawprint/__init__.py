@@ -1,0 +1,1 @@
+"""What people run by hand around the pipeline; `pawprint --help` lists it."""
