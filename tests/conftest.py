@@ -1,0 +1,99 @@
+"""A throw-away copy of the project for every test that runs stages, and the pictures to run them on."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[1]
+PHOTOS = ROOT.parent / "shared" / "data"
+PROJECT = ("stages", "pawprint", "data/sources", "data/own", "data/decisions.csv", "dvc.yaml", "params.yaml")
+
+
+class Project:
+    """A copy of the project in a temporary folder, whose params can be edited and whose stages can be run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        for name in PROJECT:
+            source, target = ROOT / name, path / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copyfile(source, target)
+
+    def edit(self, file: str = "params.yaml", **changes: object) -> None:
+        """Set values by dotted key: edit(**{"train.epochs": 1})."""
+        yaml, path = YAML(), self.path / file
+        content = yaml.load(path)
+        for key, value in changes.items():
+            *parents, last = key.split(".")
+            section = content
+            for parent in parents:
+                section = section[parent]
+            section[last] = value
+        yaml.dump(content, path)
+
+    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project with this interpreter's own commands first on the PATH."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return subprocess.run(
+            command, cwd=self.path, env={**os.environ, "PATH": path, **environment}, capture_output=True, text=True
+        )
+
+    def stage(self, name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run one stage as DVC does, and expect it to succeed."""
+        done = self.run(sys.executable, "-m", f"stages.{name}", *arguments, **environment)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def failing_stage(self, name: str, *arguments: str) -> str:
+        """Run one stage, expect exit code 1 and one line without a traceback; that line."""
+        done = self.run(sys.executable, "-m", f"stages.{name}", *arguments)
+        lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip() and "%|" not in line]
+        assert done.returncode == 1, done.stderr
+        assert "Traceback" not in done.stderr
+        assert len(lines) == 1, done.stderr
+        return lines[0]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path / "project")
+
+
+def make_pictures(folder: Path, classes: dict[str, int], size: int = 96) -> None:
+    """Write pictures that a small model can tell apart: a class has its own main colour, a picture its own pattern."""
+    colours = [(190, 60, 50), (50, 160, 70), (60, 80, 190)]
+    for (name, count), colour in zip(classes.items(), colours, strict=False):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            noise = np.random.default_rng([i, *colour])
+            blocks = Image.fromarray(noise.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize((size, size))
+            Image.blend(Image.new("RGB", (size, size), colour), blocks, 0.45).save(folder / name / f"{i:03}.jpg")
+
+
+@pytest.fixture
+def small(project: Project) -> Project:
+    """A project on a folder of 60 pictures in two classes, with a tiny architecture and short training."""
+    make_pictures(project.path / "data/own", {"red": 30, "green": 30})
+    project.edit(
+        **{
+            "gather.source": "folder",
+            "compute.device": "cpu",
+            "train.arch": "test_efficientnet",
+            "train.pretrained": False,
+            "train.size": 64,
+            "train.train_size": 64,
+            "train.freeze_epochs": 2,
+            "train.epochs": 2,
+        }
+    )
+    return project
