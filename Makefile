@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
-.PHONY: all repro test lint format lock clean
+.PHONY: all repro test test-all check-reproducible lint format lock clean
 all: repro
 
 # The lock holds exact versions of everything; the project itself is installed in place, for the `pawprint` command.
@@ -21,7 +21,13 @@ repro: $(BIN)/.installed
 	@python -m pawprint summary
 
 test: $(BIN)/.installed lint
+	python -m pytest -m "not slow"
+
+test-all: $(BIN)/.installed lint
 	python -m pytest
+
+check-reproducible: $(BIN)/.installed
+	python -m pytest tests/test_reproducible.py
 
 lint: $(BIN)/.installed
 	ruff check .

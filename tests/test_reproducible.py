@@ -1,0 +1,133 @@
+"""Bit for bit: another clone, folder, locale, time zone, umask, hash seed and core count give the same bytes.
+
+`make check-reproducible` runs this on the shrunken sample.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Project
+from tests.test_chain import STAGES
+
+pytestmark = pytest.mark.slow
+
+
+def shrink(project: Project) -> None:
+    project.edit("data/sources/sample.yaml", size=60)
+    project.edit(
+        **{
+            "compute.threads": 2,  # the order in which threads add up decides the last bits
+            "train.size": 96,
+            "train.train_size": 64,
+            "train.epochs": 1,
+            "clean.folds": 2,
+            "clean.auto": "flag",
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A git repository with the project, run to the end, everything committed and pushed to a local remote."""
+    project = Project(tmp_path_factory.mktemp("origin") / "project")
+    shrink(project)
+    (project.path / ".dvc").mkdir()
+    (project.path / ".dvc/config").write_text("[core]\n    analytics = false\n    remote = near\n")
+    for name in (".gitignore", ".dvcignore"):
+        shutil.copyfile(ROOT / name, project.path / name)
+    shutil.copyfile(ROOT / ".dvc/.gitignore", project.path / ".dvc/.gitignore")
+    remote = tmp_path_factory.mktemp("remote")
+    expect(project, "dvc", "config", "remote.near.url", str(remote))
+    expect(project, "git", "init", "-q")
+    expect(project, "dvc", "repro")
+    expect(project, "git", "add", "-A")
+    expect(project, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "run")
+    expect(project, "dvc", "push")
+    return project
+
+
+def expect(project: Project, *command: str, **environment: str) -> str:
+    done = project.run(*command, **environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def clone(origin: Project, path: Path) -> Project:
+    subprocess.run(["git", "clone", "-q", str(origin.path), str(path)], check=True)
+    project = Project.__new__(Project)
+    project.path = path
+    return project
+
+
+def lock(project: Project) -> str:
+    return (project.path / "dvc.lock").read_text()
+
+
+def test_a_forced_run_gives_the_same_bytes(origin: Project):
+    before = lock(origin)
+    expect(origin, "dvc", "repro", "--force")
+    assert lock(origin) == before
+    assert expect(origin, "git", "status", "--porcelain") == ""
+
+
+def test_another_clone_elsewhere_gives_the_same_bytes(origin: Project, tmp_path: Path):
+    other = clone(origin, tmp_path / "a folder with spaces")
+    surroundings = {"LC_ALL": "C", "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "99"}
+    before = os.umask(0o077)
+    try:
+        prefix = ["taskset", "-c", "0"] if shutil.which("taskset") else []
+        expect(other, *prefix, "dvc", "repro", **surroundings)
+    finally:
+        os.umask(before)
+    assert lock(other) == lock(origin)
+    assert expect(other, "git", "status", "--porcelain") == ""
+
+
+def test_after_a_pull_nothing_runs(origin: Project, tmp_path: Path):
+    other = clone(origin, tmp_path / "pulled")
+    expect(other, "dvc", "pull")
+    said = expect(other, "dvc", "repro")
+    assert "Running stage" not in said
+    assert "Data and pipelines are up to date." in said
+
+
+@pytest.mark.parametrize("seconds", [0.3, 3.0], ids=["early", "late"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_killed_halfway_is_made_whole_by_the_next_run(
+    origin: Project, tmp_path: Path, stage: str, seconds: float
+):
+    """Early falls into its imports, late into its work, or after it for the short stages."""
+    project = clone(origin, tmp_path / "killed")
+    expect(project, "dvc", "pull")
+    command = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", stage]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    running = subprocess.Popen(
+        command,
+        cwd=project.path,
+        env={**os.environ, "PATH": path},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    child = f"stages.{'train' if stage == 'retrain' else stage}"
+    while running.poll() is None and child not in descendants(running.pid):
+        time.sleep(0.02)
+    time.sleep(seconds)
+    if running.poll() is None:
+        os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    expect(project, "dvc", "repro")
+    assert lock(project) == lock(origin)
+    assert expect(project, "git", "status", "--porcelain") == ""
+
+
+def descendants(pid: int) -> str:
+    """The command lines of the processes in the session of `pid`."""
+    return subprocess.run(["ps", "-s", str(pid), "-o", "args="], capture_output=True, text=True).stdout
