@@ -5,6 +5,8 @@ import importlib
 import sys
 
 COMMANDS = {
+    "predict": "say what the exported model sees in files and folders",
+    "serve": "open a page and an interface over HTTP to ask the exported model",
     "summary": "say in a few lines what the last run gave and where to look",
 }
 

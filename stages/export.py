@@ -25,7 +25,7 @@ from stages.vision.device import ComputeParams, start
 from stages.vision.model import ModelConfig, load_model, normalise
 from stages.vision.recipe import TrainParams
 
-SHIPPED = Path(__file__).parent / "shipped"
+SHIPPED = Path("pawprint/shipped")
 EXPORT = Path("export")
 TOLERANCE = 1e-4
 

@@ -96,7 +96,7 @@ def test_editing_the_learning_rate_runs_train_and_what_follows(chain: Project):
         ("stages/vision/schedule.py", "lr_find"),
         ("stages/vision/grids.py", "interpret"),
         ("stages/report.html.j2", "interpret"),
-        ("stages/shipped/app.py", "export"),
+        ("pawprint/shipped/app.py", "export"),
         ("data/decisions.csv", "clean"),
     ],
 )

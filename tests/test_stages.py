@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pawprint.shipped.predict import to_square
 from stages.baseline import distances
 from stages.evaluate import compare, error_of
 from stages.gather import open_source  # noqa: F401  (importing it must not need torch)
 from stages.interpret import calibration_error, tabulate
 from stages.lr_find import suggest, valley
 from stages.params import StageError
-from stages.shipped.predict import to_square
 from stages.split import SplitParams, assign, find_groups
 from stages.tables import read_table
 from tests.conftest import PHOTOS, Project, make_pictures

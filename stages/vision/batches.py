@@ -10,8 +10,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
 
+from pawprint.shipped.predict import to_square
 from stages.params import StageError
-from stages.shipped.predict import to_square
 
 
 def load_pictures(paths: Sequence[str], size: int, resize: str, interpolation: str) -> Tensor:

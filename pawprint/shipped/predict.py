@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def to_square(image: Image.Image, size: int, resize: str, interpolation: str) ->
 
 
 class Classifier:
-    """The model in this folder. Calling it with a PIL picture gives a dict from class to probability."""
+    """The model in a folder. Calling it with a PIL picture gives a dict from class to probability."""
 
     def __init__(self, folder: Path = Path(__file__).parent) -> None:
         import onnxruntime
@@ -34,15 +35,24 @@ class Classifier:
         self.config = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         self.session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
 
-    def __call__(self, image: Image.Image) -> dict[str, float]:
+    def prepare(self, image: Image.Image) -> np.ndarray:
+        """The picture as the model takes it: upright, RGB, square, uint8 (size, size, 3)."""
+        config = self.config
+        image.draft("RGB", (2 * config["size"], 2 * config["size"]))  # a large JPEG need not be decoded at full size
         upright = ImageOps.exif_transpose(image).convert("RGB")
-        square = to_square(upright, self.config["size"], self.config["resize"], self.config["interpolation"])
-        (probabilities,) = self.session.run(None, {"pictures": np.asarray(square)[None]})
-        return dict(zip(self.config["classes"], probabilities[0].tolist(), strict=True))
+        return np.asarray(to_square(upright, config["size"], config["resize"], config["interpolation"]))
+
+    def classify(self, prepared: Sequence[np.ndarray]) -> list[dict[str, float]]:
+        """A dict from class to probability for each prepared picture."""
+        (probabilities,) = self.session.run(None, {"pictures": np.stack(prepared)})
+        return [dict(zip(self.config["classes"], row, strict=True)) for row in probabilities.tolist()]
+
+    def __call__(self, image: Image.Image) -> dict[str, float]:
+        return self.classify([self.prepare(image)])[0]
 
 
 if __name__ == "__main__":
-    classify = Classifier()
+    classifier = Classifier()
     for name in sys.argv[1:]:
-        answer = classify(Image.open(name))
+        answer = classifier(Image.open(name))
         print(name, *(f"{label}={p:.3f}" for label, p in sorted(answer.items(), key=lambda pair: -pair[1])))

@@ -1,0 +1,112 @@
+"""`pawprint predict`: what the exported model says of files, folders and lists of files."""
+
+import argparse
+import csv
+import glob
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from pawprint.model import load
+from pawprint.shipped.predict import Classifier
+
+PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+BATCH = 32
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `pawprint predict`."""
+    parser.add_argument("export", type=Path, help="the exported folder")
+    parser.add_argument("paths", nargs="+", help="files, folders, patterns, or - for a list of files on standard input")
+    parser.add_argument("--format", choices=("table", "csv", "jsonl"), default="table")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write one row a file to standard output; exit code 1 where any could not be read."""
+    classifier = load(arguments.export)
+    files = list(find(arguments.paths))
+    if not files:
+        sys.exit(f"pawprint: no pictures in {', '.join(arguments.paths)}")
+    rows = tqdm(ask(classifier, files), "predict", len(files), unit="picture", disable=len(files) < 2 * BATCH)
+    failed = write(rows, arguments.format, classifier.config["classes"], sys.stdout)
+    sys.exit(1 if failed else 0)
+
+
+def find(paths: Iterable[str]) -> Iterator[str]:
+    """The files that the arguments name, in order: a folder gives its pictures, a pattern its matches, sorted."""
+    for path in paths:
+        if path == "-":
+            yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
+        elif Path(path).is_dir():
+            yield from (str(each) for each in sorted(Path(path).rglob("*")) if each.suffix.lower() in PICTURES)
+        elif not Path(path).exists() and (matches := sorted(glob.glob(path, recursive=True))):
+            yield from matches
+        else:
+            yield path  # a file, or a name that becomes an error row
+
+
+def ask(classifier: Classifier, files: Iterable[str]) -> Iterator[dict]:
+    """A row a file: file, label, probability and probabilities, or file and error. Decodes while the model computes."""
+
+    def prepare(file: str) -> np.ndarray | str:
+        try:
+            with Image.open(file) as image:
+                return classifier.prepare(image)
+        except UnidentifiedImageError:
+            return "not a picture"
+        except Exception as error:  # decoders raise many kinds on a broken file
+            return getattr(error, "strerror", None) or " ".join(f"{type(error).__name__}: {error}".split())
+
+    remaining = iter(files)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        names = list(islice(remaining, BATCH))
+        prepared = pool.map(prepare, names)
+        while names:
+            following = list(islice(remaining, BATCH))
+            ahead = pool.map(prepare, following)
+            yield from answer(classifier, names, list(prepared))
+            names, prepared = following, ahead
+
+
+def answer(classifier: Classifier, names: list[str], prepared: list[np.ndarray | str]) -> Iterator[dict]:
+    """The rows of one batch."""
+    sound = [each for each in prepared if not isinstance(each, str)]
+    answers = iter(classifier.classify(sound) if sound else [])
+    for name, each in zip(names, prepared, strict=True):
+        if isinstance(each, str):
+            yield {"file": name, "error": each}
+        else:
+            probabilities = next(answers)
+            label = max(probabilities, key=probabilities.get)
+            yield {"file": name, "label": label, "probability": probabilities[label], "probabilities": probabilities}
+
+
+def write(rows: Iterable[dict], form: str, classes: list[str], to: TextIO) -> int:
+    """Write the rows as they come; how many of them are errors."""
+    failed = 0
+    table = csv.writer(to, lineterminator="\n")
+    if form == "csv":
+        table.writerow(["file", "label", "probability", *(f"p_{name}" for name in classes), "error"])
+    for row in rows:
+        failed += "error" in row
+        if form == "jsonl":
+            print(json.dumps(row, ensure_ascii=False), file=to)
+        elif form == "csv":
+            chances = row.get("probabilities", {})
+            shares = [f"{chances[name]:.6f}" if chances else "" for name in classes]
+            sure = f"{row['probability']:.6f}" if chances else ""
+            table.writerow([row["file"], row.get("label", ""), sure, *shares, row.get("error", "")])
+        elif "error" in row:
+            print(f"{row['file']}  error: {row['error']}", file=to)
+        else:
+            print(f"{row['file']}  {row['label']}  {row['probability']:.3f}", file=to)
+    return failed

@@ -1,0 +1,195 @@
+"""`pawprint serve`: a page and an interface over HTTP to ask the exported model about a picture.
+
+Nothing that a client sends is written to disk, run, or shown back; what is too large is refused before it is decoded.
+"""
+
+import argparse
+import asyncio
+import io
+import os
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import uvicorn
+from PIL import Image, UnidentifiedImageError
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from pawprint.model import load
+from pawprint.shipped.predict import Classifier
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `pawprint serve`."""
+    parser.add_argument("export", type=Path, nargs="?", default=Path("export"), help="the exported folder")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--max-megabytes", type=float, default=10, help="a larger body is refused with 413")
+    parser.add_argument("--max-megapixels", type=float, default=50, help="a larger picture is refused with 422")
+    parser.add_argument("--queue", type=int, default=32, help="pictures that may wait; more are refused with 503")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Serve until stopped; requests under way are finished first."""
+    app = make_app(
+        load(arguments.export),
+        max_bytes=int(arguments.max_megabytes * 1e6),
+        max_pixels=int(arguments.max_megapixels * 1e6),
+        queue=arguments.queue,
+    )
+    uvicorn.run(app, host=arguments.host, port=arguments.port, timeout_graceful_shutdown=10, server_header=False)
+
+
+class Refused(Exception):
+    """A request that cannot be answered: the HTTP status, and what the client may read."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+def make_app(
+    classifier: Classifier, max_bytes: int = 10_000_000, max_pixels: int = 50_000_000, queue: int = 32
+) -> Starlette:
+    """The application: /, /predict, /healthz, /model and /metrics.
+
+    max_bytes: of a body; max_pixels: of a picture, width times height; queue: pictures under way at a time.
+    """
+    registry = CollectorRegistry()
+    requests = Counter("pawprint_predictions", "Answers of /predict by status", ["status"], registry=registry)
+    seconds = Histogram("pawprint_prediction_seconds", "Time to answer a picture", registry=registry)
+    pool = ThreadPoolExecutor(os.cpu_count(), "predict")
+    waiting = 0
+
+    async def predict(request: Request) -> Response:
+        nonlocal waiting
+        started = time.perf_counter()
+        try:
+            if waiting >= queue:
+                raise Refused(503, "too many pictures are waiting; try again in a second")
+            waiting += 1
+            try:
+                content = await read_picture(request, max_bytes)
+                loop = asyncio.get_running_loop()
+                answer = await loop.run_in_executor(pool, classify, classifier, content, max_pixels)
+            finally:
+                waiting -= 1
+        except Refused as why:
+            requests.labels(why.status).inc()
+            extra = {"retry-after": "1"} if why.status == 503 else {}
+            return JSONResponse({"error": why.message}, why.status, extra)
+        requests.labels(200).inc()
+        seconds.observe(time.perf_counter() - started)
+        return JSONResponse(answer)
+
+    async def healthz(request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def model(request: Request) -> Response:
+        return JSONResponse(classifier.config)
+
+    async def metrics(request: Request) -> Response:
+        return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
+
+    page = StaticFiles(directory=Path(__file__).parent / "serve_page", html=True)
+    routes = [
+        Route("/predict", predict, methods=["POST"]),
+        Route("/healthz", healthz),
+        Route("/model", model),
+        Route("/metrics", metrics),
+        Mount("/", page),
+    ]
+    handlers = {HTTPException: refuse_politely, Exception: fail_politely}
+    return Starlette(routes=routes, middleware=[Middleware(SecurityHeaders)], exception_handlers=handlers)
+
+
+async def read_picture(request: Request, max_bytes: int) -> bytes:
+    """The picture in a body: the body itself, or the first file of a multipart form.
+
+    Raises Refused 413 as soon as more than `max_bytes` have come, 400 for a form without a file.
+    """
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > max_bytes:
+                raise Refused(413, f"the body is larger than {max_bytes / 1e6:g} MB")
+    except ClientDisconnect:
+        raise Refused(400, "the connection was closed before the body was complete") from None
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        return bytes(body)
+
+    async def stream():
+        yield bytes(body)
+        yield b""
+
+    try:
+        form = await MultiPartParser(request.headers, stream(), max_files=1, max_fields=8).parse()
+    except (MultiPartException, KeyError, UnicodeDecodeError, ValueError):
+        raise Refused(400, "the form cannot be read") from None
+    for value in form.values():
+        if not isinstance(value, str):
+            return await value.read()
+    raise Refused(400, "the form holds no file")
+
+
+def classify(classifier: Classifier, content: bytes, max_pixels: int) -> dict:
+    """label, probability and probabilities of a picture; raises Refused 415 or 422 for what is none, or too large."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.MAX_IMAGE_PIXELS = None  # the limit below is ours, and speaks before anything is decoded
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                if image.width * image.height > max_pixels:
+                    raise Refused(422, f"{image.width} x {image.height} are more than {max_pixels / 1e6:g} megapixels")
+                probabilities = classifier(image)
+    except Refused:
+        raise
+    except UnidentifiedImageError:
+        raise Refused(415, f"not a picture; send one of {', '.join(FORMATS)}") from None
+    except Exception:  # decoders raise many kinds on a broken file; the client need not see which
+        raise Refused(422, "the picture is broken and cannot be decoded") from None
+    label = max(probabilities, key=probabilities.get)
+    return {"label": label, "probability": probabilities[label], "probabilities": probabilities}
+
+
+async def refuse_politely(request: Request, error: HTTPException) -> Response:
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def fail_politely(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": "internal error"}, 500)
+
+
+class SecurityHeaders:
+    """ASGI middleware that adds HEADERS to every response."""
+
+    def __init__(self, app) -> None:
+        self.app = app
+        self.headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+
+    async def __call__(self, scope, receive, send) -> None:
+        async def with_headers(message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *self.headers]
+            await send(message)
+
+        await self.app(scope, receive, with_headers if scope["type"] == "http" else send)

@@ -1,0 +1,46 @@
+"""A tiny exported model for tests: the class is the strongest colour channel."""
+
+import io
+import json
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper
+from PIL import Image
+
+CLASSES = ["red", "green", "blue"]
+SIZE = 32
+
+
+def write_export(folder: Path) -> Path:
+    """Write model.onnx and model.json: softmax of the mean of each channel over 20."""
+    folder.mkdir(parents=True, exist_ok=True)
+    nodes = [
+        helper.make_node("Cast", ["pictures"], ["values"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["values", "axes"], ["means"], keepdims=0),
+        helper.make_node("Div", ["means", "twenty"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    constants = [
+        helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]),
+        helper.make_tensor("twenty", TensorProto.FLOAT, [1], [20.0]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "colours",
+        [helper.make_tensor_value_info("pictures", TensorProto.UINT8, ["batch", SIZE, SIZE, 3])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 3])],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, folder / "model.onnx")
+    config = {"arch": "colours", "classes": CLASSES, "size": SIZE, "resize": "crop", "interpolation": "bilinear"}
+    (folder / "model.json").write_text(json.dumps(config))
+    return folder
+
+
+def picture(colour: str, size: tuple[int, int] = (40, 40), form: str = "PNG") -> bytes:
+    """The bytes of a picture of one colour."""
+    buffer = io.BytesIO()
+    Image.new("RGB", size, {"green": (0, 255, 0)}.get(colour, colour)).save(buffer, form)
+    return buffer.getvalue()
