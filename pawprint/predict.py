@@ -55,7 +55,7 @@ def find(paths: Iterable[str]) -> Iterator[str]:
 
 
 def ask(classifier: Classifier, files: Iterable[str]) -> Iterator[dict]:
-    """A row a file: file, label, probability and probabilities, or file and error. Decodes while the model computes."""
+    """A row a file: its name and the model's answer, or its name and an error. Decodes while the model computes."""
 
     def prepare(file: str) -> np.ndarray | str:
         try:
@@ -85,9 +85,7 @@ def answer(classifier: Classifier, names: list[str], prepared: list[np.ndarray |
         if isinstance(each, str):
             yield {"file": name, "error": each}
         else:
-            probabilities = next(answers)
-            label = max(probabilities, key=probabilities.get)
-            yield {"file": name, "label": label, "probability": probabilities[label], "probabilities": probabilities}
+            yield {"file": name, **next(answers)}
 
 
 def write(rows: Iterable[dict], form: str, classes: list[str], to: TextIO) -> int:
@@ -95,7 +93,7 @@ def write(rows: Iterable[dict], form: str, classes: list[str], to: TextIO) -> in
     failed = 0
     table = csv.writer(to, lineterminator="\n")
     if form == "csv":
-        table.writerow(["file", "label", "probability", *(f"p_{name}" for name in classes), "error"])
+        table.writerow(["file", "label", "probability", "none", *(f"p_{name}" for name in classes), "error"])
     for row in rows:
         failed += "error" in row
         if form == "jsonl":
@@ -103,10 +101,11 @@ def write(rows: Iterable[dict], form: str, classes: list[str], to: TextIO) -> in
         elif form == "csv":
             chances = row.get("probabilities", {})
             shares = [f"{chances[name]:.6f}" if chances else "" for name in classes]
-            sure = f"{row['probability']:.6f}" if chances else ""
-            table.writerow([row["file"], row.get("label", ""), sure, *shares, row.get("error", "")])
+            sure = [f"{row['probability']:.6f}", "yes" if row["none"] else "no"] if chances else ["", ""]
+            table.writerow([row["file"], row.get("label", ""), *sure, *shares, row.get("error", "")])
         elif "error" in row:
             print(f"{row['file']}  error: {row['error']}", file=to)
         else:
-            print(f"{row['file']}  {row['label']}  {row['probability']:.3f}", file=to)
+            said = "none of these" if row["none"] else row["label"]
+            print(f"{row['file']}  {said}  {row['probability']:.3f}", file=to)
     return failed

@@ -152,7 +152,7 @@ async def read_picture(request: Request, max_bytes: int) -> bytes:
 
 
 def classify(classifier: Classifier, content: bytes, max_pixels: int) -> dict:
-    """label, probability and probabilities of a picture; raises Refused 415 or 422 for what is none, or too large."""
+    """The model's answer about a picture; raises Refused 415 or 422 for what is no picture, or too large."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -160,15 +160,13 @@ def classify(classifier: Classifier, content: bytes, max_pixels: int) -> dict:
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 if image.width * image.height > max_pixels:
                     raise Refused(422, f"{image.width} x {image.height} are more than {max_pixels / 1e6:g} megapixels")
-                probabilities = classifier(image)
+                return classifier(image)
     except Refused:
         raise
     except UnidentifiedImageError:
         raise Refused(415, f"not a picture; send one of {', '.join(FORMATS)}") from None
     except Exception:  # decoders raise many kinds on a broken file; the client need not see which
         raise Refused(422, "the picture is broken and cannot be decoded") from None
-    label = max(probabilities, key=probabilities.get)
-    return {"label": label, "probability": probabilities[label], "probabilities": probabilities}
 
 
 async def refuse_politely(request: Request, error: HTTPException) -> Response:

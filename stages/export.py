@@ -1,7 +1,8 @@
 """Turn the model that won into a folder that runs anywhere without torch: ONNX, the resize rule, a page, a model card.
 
-Reads models/*.safetensors, metrics and the test pictures. Writes export/ and metrics/export.json.
-Normalisation and softmax are inside the ONNX graph, which takes uint8 pictures, so that they cannot be got wrong.
+Reads models/*.safetensors, metrics and the pictures. Writes export/ and metrics/export.json.
+Normalisation, temperature, softmax and the score for "none of these" are inside the ONNX graph, which takes uint8
+pictures, so that they cannot be got wrong.
 The stage fails where ONNX and torch disagree on a single test picture.
 """
 
@@ -16,18 +17,22 @@ import numpy as np
 import onnxruntime
 import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from stages.params import Params, StageError, load_params, run_stage
 from stages.tables import read_json, read_table, write_bytes, write_json
 from stages.vision.batches import load_pictures
 from stages.vision.device import ComputeParams, start
-from stages.vision.model import ModelConfig, load_model, normalise
+from stages.vision.model import ModelConfig, load_model
+from stages.vision.none import KEPT, Classifier, strangers
+from stages.vision.predict import features
 from stages.vision.recipe import TrainParams
 
 SHIPPED = Path("pawprint/shipped")
 EXPORT = Path("export")
 TOLERANCE = 1e-4
+OUTPUTS = ("probabilities", "none_score")
 
 
 class ExportParams(Params):
@@ -36,36 +41,68 @@ class ExportParams(Params):
     model: Literal["first", "retrained", "better"]
 
 
-class Classifier(nn.Module):
-    """The exported graph: uint8 pictures (N, S, S, 3) in, probabilities (N, classes) out."""
-
-    def __init__(self, model: nn.Module, config: ModelConfig) -> None:
-        super().__init__()
-        self.model, self.config = model, config
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.model(normalise(pictures, self.config)).softmax(dim=1)
-
-
 def main() -> None:
     name = choose(load_params("export", ExportParams).model)
-    start(load_params("compute", ComputeParams), seed=0)
+    device = start(load_params("compute", ComputeParams), seed=0)
     model, config = load_model(f"models/{name}.safetensors")
-    classifier = Classifier(model, config).eval()
+    table = read_table("data/cleaned.csv" if name == "retrained" else "data/split.csv")
+    rows = {split: table[table["split"] == split] for split in ("train", "valid")}
+    seen = {split: see(model, part["path"].tolist(), config, device) for split, part in rows.items()}
+    with torch.no_grad():
+        classifier, none = make_classifier(model.cpu(), config, seen, rows["valid"]["label"].tolist())
     content = to_onnx(classifier, config.size)
-    table = read_table("data/split.csv")
-    paths = table.loc[table["split"] == "test", "path"].tolist()
-    difference = compare(content, classifier, paths, config)
-    shutil.rmtree(EXPORT, ignore_errors=True)
-    write_bytes(EXPORT / "model.onnx", content)
-    write_json(EXPORT / "model.json", asdict(config))
-    write_bytes(EXPORT / "README.md", model_card(name, config, difference).encode("utf-8"))
-    for file in ("predict.py", "app.py", "requirements.txt"):
-        shutil.copyfile(SHIPPED / file, EXPORT / file)
+    tested = read_table("data/split.csv").query("split == 'test'")["path"].tolist()
+    difference = compare(content, classifier, tested, config)
+    write_export(content, config, classifier, none, model_card(name, config, difference, none))
     write_json(
         "metrics/export.json",
-        {"model": name, "onnx_bytes": len(content), "pictures_compared": len(paths), "agrees_within": TOLERANCE},
+        {
+            "model": name,
+            "onnx_bytes": len(content),
+            "pictures_compared": len(tested),
+            "agrees_within": TOLERANCE,
+            "temperature": classifier.temperature.item(),
+            "none_of_these": none,
+        },
     )
+
+
+def see(model: nn.Module, paths: list[str], config: ModelConfig, device: torch.device) -> Tensor:
+    """The features (N, F) of pictures."""
+    pictures = load_pictures(paths, config.size, config.resize, config.interpolation)
+    return features(model, pictures, config, device)
+
+
+def make_classifier(
+    model: nn.Module, config: ModelConfig, seen: dict[str, Tensor], labels: list[str]
+) -> tuple[Classifier, dict[str, float]]:
+    """The graph to export, calibrated on valid, and the figures of its answer "none of these".
+
+    seen: features of the train and valid splits; labels: of the valid split. The test split chooses nothing.
+    """
+    classifier = Classifier(model, config).eval()
+    classifier.remember(seen["train"])
+    classifier.calibrate(seen["valid"], torch.tensor([config.classes.index(label) for label in labels]))
+    _, inside = classifier.answer(seen["valid"])
+    outside = torch.cat([classifier(batch)[1] for batch in strangers(120, config.size).split(32)])
+    threshold = round(float(np.quantile(inside.numpy(), KEPT)), 6)
+    return classifier, {
+        "threshold": threshold,
+        "valid_kept": (inside <= threshold).float().mean().item(),
+        "generated_auroc": roc_auc_score([0] * len(inside) + [1] * len(outside), torch.cat([inside, outside]).tolist()),
+        "generated_accepted": (outside <= threshold).float().mean().item(),
+    }
+
+
+def write_export(content: bytes, config: ModelConfig, classifier: Classifier, none: dict, card: str) -> None:
+    """Fill export/ anew."""
+    shutil.rmtree(EXPORT, ignore_errors=True)
+    write_bytes(EXPORT / "model.onnx", content)
+    extra = {"temperature": classifier.temperature.item(), "none_threshold": none["threshold"]}
+    write_json(EXPORT / "model.json", {**asdict(config), **extra})
+    write_bytes(EXPORT / "README.md", card.encode("utf-8"))
+    for file in ("predict.py", "app.py", "requirements.txt"):
+        shutil.copyfile(SHIPPED / file, EXPORT / file)
 
 
 def choose(wanted: str) -> str:
@@ -86,8 +123,8 @@ def to_onnx(classifier: Classifier, size: int) -> bytes:
             (torch.zeros(2, size, size, 3, dtype=torch.uint8),),
             buffer,
             input_names=["pictures"],
-            output_names=["probabilities"],
-            dynamic_axes={"pictures": {0: "batch"}, "probabilities": {0: "batch"}},
+            output_names=list(OUTPUTS),
+            dynamic_axes={name: {0: "batch"} for name in ("pictures", *OUTPUTS)},
             opset_version=17,
             dynamo=False,
         )
@@ -95,23 +132,23 @@ def to_onnx(classifier: Classifier, size: int) -> bytes:
 
 
 def compare(content: bytes, classifier: Classifier, paths: list[str], config: ModelConfig) -> float:
-    """The largest difference of a probability between ONNX and torch over the pictures.
+    """The largest difference of an output between ONNX and torch over the pictures.
 
-    Raises StageError where a class differs, or a probability by more than 1e-4.
+    Raises StageError where a class differs, or an output by more than 1e-4.
     """
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     largest = 0.0
     for batch in load_pictures(paths, config.size, config.resize, config.interpolation).split(32):
-        (ours,) = session.run(None, {"pictures": batch.numpy()})
+        ours, none = session.run(list(OUTPUTS), {"pictures": batch.numpy()})
         with torch.inference_mode():
-            theirs = classifier(batch).numpy()
-        largest = max(largest, float(np.abs(ours - theirs).max()))
+            theirs, also = (output.numpy() for output in classifier(batch))
+        largest = max(largest, float(np.abs(ours - theirs).max()), float(np.abs(none - also).max()))
         if (ours.argmax(axis=1) != theirs.argmax(axis=1)).any() or largest > TOLERANCE:
-            raise StageError(f"ONNX and torch disagree (a probability by {largest:.1e}, allowed {TOLERANCE:.0e})")
+            raise StageError(f"ONNX and torch disagree (an output by {largest:.1e}, allowed {TOLERANCE:.0e})")
     return largest
 
 
-def model_card(name: str, config: ModelConfig, difference: float) -> str:
+def model_card(name: str, config: ModelConfig, difference: float, none: dict[str, float]) -> str:
     """The README of export/, with the front matter of a Hugging Face Space, from the metrics."""
     answers = read_table("data/test_predictions.csv")
     wrong = answers[answers["label"] != answers[name]]
@@ -130,6 +167,7 @@ def model_card(name: str, config: ModelConfig, difference: float) -> str:
         split=read_json("metrics/split.json"),
         params=load_params("train", TrainParams),
         difference=difference,
+        stranger=none,
     )
 
 

@@ -13,28 +13,34 @@ SIZE = 32
 
 
 def write_export(folder: Path) -> Path:
-    """Write model.onnx and model.json: softmax of the mean of each channel over 20."""
+    """Write model.onnx and model.json: softmax of the mean of each channel over 20; near black is none."""
     folder.mkdir(parents=True, exist_ok=True)
     nodes = [
         helper.make_node("Cast", ["pictures"], ["values"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["values", "axes"], ["means"], keepdims=0),
         helper.make_node("Div", ["means", "twenty"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        helper.make_node("ReduceMax", ["means", "last"], ["strongest"], keepdims=0),
+        helper.make_node("Neg", ["strongest"], ["none_score"]),
     ]
     constants = [
         helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]),
+        helper.make_tensor("last", TensorProto.INT64, [1], [1]),
         helper.make_tensor("twenty", TensorProto.FLOAT, [1], [20.0]),
     ]
     graph = helper.make_graph(
         nodes,
         "colours",
         [helper.make_tensor_value_info("pictures", TensorProto.UINT8, ["batch", SIZE, SIZE, 3])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 3])],
+        [
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 3]),
+            helper.make_tensor_value_info("none_score", TensorProto.FLOAT, ["batch"]),
+        ],
         constants,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.save(model, folder / "model.onnx")
-    config = {"arch": "colours", "classes": CLASSES, "size": SIZE, "resize": "crop", "interpolation": "bilinear"}
+    config = {"classes": CLASSES, "size": SIZE, "resize": "crop", "interpolation": "bilinear", "none_threshold": -10.0}
     (folder / "model.json").write_text(json.dumps(config))
     return folder
 

@@ -53,6 +53,13 @@ def test_a_bad_file_is_one_row_and_exit_code_1(folder):
     assert rows["nowhere.png"]["error"] == "No such file or directory"
 
 
+def test_a_stranger_is_called_none_of_these(folder):
+    (folder / "night.png").write_bytes(picture("black"))
+    assert "none of these" in predict(folder / "export", folder / "night.png").stdout
+    (row,) = csv.DictReader(io.StringIO(predict(folder / "export", folder / "night.png", "--format", "csv").stdout))
+    assert row["none"] == "yes"
+
+
 def test_json_lines_hold_all_probabilities(folder):
     (row,) = map(json.loads, predict(folder / "export", folder / "in/a.png", "--format", "jsonl").stdout.splitlines())
     assert row["label"] == "red"

@@ -3,12 +3,19 @@
 import gradio
 from predict import Classifier
 
-classify = Classifier()
+classifier = Classifier()
+
+
+def classify(image):
+    answer = classifier(image)
+    return {"none of these": 1.0} if answer["none"] else answer["probabilities"]
+
+
 page = gradio.Interface(
     classify,
     gradio.Image(type="pil", label="Picture"),
     gradio.Label(num_top_classes=5, label="Answer"),
-    title=" or ".join(classify.config["classes"]) + "?",
+    title=" or ".join(classifier.config["classes"]) + "?",
 )
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def to_square(image: Image.Image, size: int, resize: str, interpolation: str) ->
 
 
 class Classifier:
-    """The model in a folder. Calling it with a PIL picture gives a dict from class to probability."""
+    """The model in a folder. Calling it with a PIL picture gives an answer as `classify` does."""
 
     def __init__(self, folder: Path = Path(__file__).parent) -> None:
         import onnxruntime
@@ -42,12 +42,19 @@ class Classifier:
         upright = ImageOps.exif_transpose(image).convert("RGB")
         return np.asarray(to_square(upright, config["size"], config["resize"], config["interpolation"]))
 
-    def classify(self, prepared: Sequence[np.ndarray]) -> list[dict[str, float]]:
-        """A dict from class to probability for each prepared picture."""
-        (probabilities,) = self.session.run(None, {"pictures": np.stack(prepared)})
-        return [dict(zip(self.config["classes"], row, strict=True)) for row in probabilities.tolist()]
+    def classify(self, prepared: Sequence[np.ndarray]) -> list[dict]:
+        """For each picture its label, probability, whether it is none of the classes, and all probabilities."""
+        wanted = {"pictures": np.stack(prepared)}
+        probabilities, scores = self.session.run(["probabilities", "none_score"], wanted)
+        answers = []
+        for row, score in zip(probabilities.tolist(), scores.tolist(), strict=True):
+            chances = dict(zip(self.config["classes"], row, strict=True))
+            label = max(chances, key=chances.get)
+            none = score > self.config["none_threshold"]
+            answers.append({"label": label, "probability": chances[label], "none": none, "probabilities": chances})
+        return answers
 
-    def __call__(self, image: Image.Image) -> dict[str, float]:
+    def __call__(self, image: Image.Image) -> dict:
         return self.classify([self.prepare(image)])[0]
 
 
@@ -55,4 +62,5 @@ if __name__ == "__main__":
     classifier = Classifier()
     for name in sys.argv[1:]:
         answer = classifier(Image.open(name))
-        print(name, *(f"{label}={p:.3f}" for label, p in sorted(answer.items(), key=lambda pair: -pair[1])))
+        ranked = sorted(answer["probabilities"].items(), key=lambda pair: -pair[1])
+        print(name, *["none of these:"] * answer["none"], *(f"{label}={p:.3f}" for label, p in ranked))

@@ -104,7 +104,7 @@ def fit_all(
         return model(normalise(views, config))
 
     def valid_logits() -> Tensor:
-        with torch.inference_mode():
+        with torch.no_grad():
             return in_batches(model, model, data.valid, config, device)
 
     optimizer = make_optimizer(layer_groups(model, lr / params.lr_mult, lr), params.weight_decay)

@@ -9,13 +9,13 @@ from tqdm import tqdm
 from stages.vision.model import ModelConfig, body, normalise
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def predict(model: nn.Module, pictures: Tensor, config: ModelConfig, device: torch.device) -> Tensor:
     """Probabilities (N, classes) on the CPU for uint8 pictures (N, S, S, 3)."""
     return in_batches(lambda inputs: model(inputs).softmax(dim=1), model, pictures, config, device)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def features(model: nn.Module, pictures: Tensor, config: ModelConfig, device: torch.device) -> Tensor:
     """What the head would see, (N, F) on the CPU, for uint8 pictures (N, S, S, 3)."""
     return in_batches(lambda inputs: body(model, inputs), model, pictures, config, device)
