@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from stages.params import StageError
 from stages.sources import PARTIAL, Found
+from stages.sources.content import digest
 from stages.sources.download import REDIRECTS, Downloader, Failure, explain, header, parse
 from stages.sources.labels import LabelOptions, label_all, looks_like_picture
 
@@ -83,18 +84,10 @@ def open_archive(path: Path, options: ArchiveOptions, stack: contextlib.ExitStac
             return zip_members(stack.enter_context(zipfile.ZipFile(path)), path, options)
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
-        raw = stack.enter_context(gzip.open(path) if packed else path.open("rb"))
-        limited = Limited(raw, path, options)
-        return tar_members(stack.enter_context(tarfile.open(fileobj=limited, mode="r:")), path, options)  # type: ignore[call-overload]
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        EOFError,
-        OSError,
-        zlib.error,
-        NotImplementedError,
-        ValueError,
-    ) as error:
+        raw = stack.enter_context(gzip.open(path) if packed else path.open("rb"))  # noqa: SIM115
+        limited: Any = Limited(raw, path, options)
+        return tar_members(stack.enter_context(tarfile.open(fileobj=limited, mode="r:")), path, options)
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
         why = " ".join(str(error).split()) or type(error).__name__
         raise StageError(f"{path} is no .tgz, .tar or .zip that can be read ({why}); fetch it anew") from None
 
@@ -201,13 +194,6 @@ def check_sums(path: Path, options: ArchiveOptions) -> None:
                     f"{options.archive}: its {algorithm} is {actual}, the source's yaml says {expected}; "
                     "the archive was changed or damaged, so fetch it anew or mend the yaml"
                 )
-
-
-def digest(file: IO[bytes], algorithm: str) -> str:
-    state = hashlib.new(algorithm)
-    while block := file.read(1 << 20):
-        state.update(block)
-    return state.hexdigest()
 
 
 def fetch(options: ArchiveOptions, downloader: Downloader) -> Path:

@@ -102,7 +102,7 @@ class Queue:
     def take(self) -> Job | None:
         """The next job whose time has come; waits for one. None when all are done."""
         with self.changed:
-            while self.left:
+            while self.left > 0:
                 now = time.monotonic()
                 soonest = now + 60
                 for name, host in self.hosts.items():
@@ -274,7 +274,7 @@ class Downloader:
                 head = (head + chunk)[:HEAD] if len(head) < HEAD else head
                 sha256.update(chunk)
                 file.write(chunk)
-        kind, _ = kind_of(head)
+        kind = kind_of(head)
         if is_page(kind):
             raise Failure("not a picture", f"{kind} stands where a picture was expected")
         return Result("ok", "", sha256.hexdigest(), size, kind)

@@ -31,7 +31,7 @@ class Deadline(threading.local):
     def left(self, timeout: float | None) -> float:
         """Seconds until the deadline, or `timeout` if that is sooner. Raises ReadTimeout when none are left."""
         left = self.at - time.monotonic()
-        if left <= 0:
+        if left <= 0.001:
             raise httpcore.ReadTimeout("total")
         return left if timeout is None else min(timeout, left)
 
@@ -71,7 +71,11 @@ class Stream(httpcore.NetworkStream):
         self.inner, self.deadline = inner, deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self.inner.read(max_bytes, self.deadline.left(timeout))
+        try:
+            return self.inner.read(max_bytes, self.deadline.left(timeout))
+        except httpcore.ReadTimeout:
+            self.deadline.left(None)  # says so if it was the deadline that ended it
+            raise
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self.inner.write(buffer, self.deadline.left(timeout))

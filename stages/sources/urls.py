@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from stages.params import Params, StageError
 from stages.sources import Found
 from stages.sources.folder import read_list
@@ -26,7 +28,7 @@ class UrlsOptions(Params):
     """
 
     kind: Literal["urls"]
-    files: list[str] = []
+    files: list[str] = Field(default_factory=list)
 
 
 def found(options: UrlsOptions, root: Path) -> Iterator[Found]:
