@@ -1,5 +1,6 @@
 """data/gathered.csv as a lock: the same pictures on every clone, however often a run was killed on the way."""
 
+import contextlib
 import json
 import random
 import shutil
@@ -175,17 +176,12 @@ def kill_at(world: World, server: Server, requests: int, delay: float) -> set[st
     process.communicate()
     journal = world.path / "data/gather.partial/journal.jsonl"
     if not journal.is_file():
-        return (
-            set(NAMES) | {"/cat/missing.jpg", "/dog/missing.jpg"}
-            if (world.path / "data/gathered.csv").is_file()
-            else set()
-        )
+        finished = (world.path / "data/gathered.csv").is_file()
+        return {*NAMES, "/cat/missing.jpg", "/dog/missing.jpg"} if finished else set()
     done = set()
     for line in journal.read_bytes().splitlines():
-        try:
+        with contextlib.suppress(ValueError):
             done.add(json.loads(line)["url"].removeprefix(server.base))
-        except ValueError:
-            pass
     return done
 
 
