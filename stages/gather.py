@@ -91,7 +91,7 @@ def main() -> None:
         elif source.kind in REMOTE:
             rows = download(list(source.found(downloader)), downloader, journal)
         else:
-            rows = [store(item) for item in tqdm(source.found(downloader), desc="gather", unit="picture")]
+            rows = [store(item) for item in tqdm(source.found(downloader), desc="gather", unit="picture", delay=1)]
     table = pd.DataFrame([{**row, "source": source.key} for row in rows], columns=COLUMNS)
     write_json("metrics/gather.json", summary(table))
     refuse_too_few(table, params.min_per_class, journal)
@@ -176,7 +176,7 @@ def download(items: list[Found], downloader: Downloader, journal: Journal, only:
         if not item.missing:
             labels.setdefault(item.url, []).append(item.label)
     results = at_hand(labels, journal, only)
-    with tqdm(desc="gather", unit="picture", total=len(labels), initial=len(results)) as bar:
+    with tqdm(desc="gather", unit="picture", total=len(labels), initial=len(results), delay=1) as bar:
 
         def done(url: str, result: Result) -> None:
             journal.add(url, result)

@@ -67,7 +67,9 @@ def check(values: Any, cls: type[P], section: str, path: Path) -> P:
 def _explain(detail: ErrorDetails, cls: type[Params], prefix: str) -> str:
     *parents, last = (str(part) for part in detail["loc"]) if detail["loc"] else ("",)
     for name in parents:
-        cls, prefix = cls.model_fields[name].annotation, f"{prefix}{name}."
+        prefix = f"{prefix}{name}."
+        field = getattr(cls, "model_fields", {}).get(name)
+        cls = field.annotation if field else cls
     key, value = (prefix + last).rstrip("."), detail["input"]
     if detail["type"] == "extra_forbidden":
         near = difflib.get_close_matches(last, cls.model_fields, n=1)

@@ -4,22 +4,28 @@ Reads data/gathered.csv and data/raw. Writes data/images/LABEL/SHA.jpg, data/ima
 perceptual hash), data/rejected.csv (a row a picture refused, and why) and metrics/verify.json.
 
 A picture is decoded to its last byte: a header says nothing of a download that was cut short. What a file is called
-does not matter, only what it holds. Exact duplicates are kept once; the same bytes under two labels are kept under
-neither, because only a person can say which label is right.
+does not matter, only what it holds. Large JPEGs are decoded at a half, a quarter or an eighth of their size where that
+still is at least the size wanted (libjpeg's scaled inverse DCT, Pillow's `draft`); all their bytes are read even so.
+Exact duplicates are kept once; the same bytes under two labels are kept under neither, because only a person can say
+which label is right.
 The perceptual hash is imagehash's `phash` (Zauner, "Implementation and benchmarking of perceptual image hash
 functions", 2010): 64 bits, in which pictures that look the same differ little; split keeps such pictures on one side.
 """
 
+import math
 import os
 import shutil
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import imagehash
 import pandas as pd
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 from pydantic import Field
 from tqdm import tqdm
 
@@ -27,6 +33,13 @@ from stages.params import Params, StageError, load_params, run_stage
 from stages.tables import counts, read_table, write_json, write_table
 
 IMAGES = Path("data/images")
+# What decoders are tried. Others that Pillow knows start programs (EPS) or are no formats of pictures on the web.
+Image.init()
+FORMATS = tuple(
+    form
+    for form in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "TGA", "PCX")
+    if form in Image.OPEN  # AVIF came late to Pillow
+)
 KEPT = ["path", "label", "sha256", "width", "height", "phash", "url", "split", "group"]
 REJECTED = ["url", "label", "path", "reason", "detail"]
 
@@ -34,6 +47,7 @@ REJECTED = ["url", "label", "path", "reason", "detail"]
 class VerifyParams(Params):
     """The section `verify` of params.yaml."""
 
+    resize: Literal["shrink", "crop", "pad", "squish"] = "shrink"
     max_size: int = Field(ge=32, le=4096)
     min_size: int = Field(ge=1, le=1024)
     quality: int = Field(ge=50, le=100)
@@ -52,10 +66,9 @@ def main() -> None:
     for label in sorted({row["label"] for row in rows.values()}):
         (IMAGES / label).mkdir(parents=True)
     kept, rejected = [], refuse_unread(gathered)
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(partial(convert, params=params), rows.values(), chunksize=8)
-        for (index, row), result in zip(rows.items(), tqdm(results, "verify", len(rows), unit="picture"), strict=True):
-            (rejected if "reason" in result else kept).append({**row, "index": index, **result})
+    results = tqdm(convert_all(list(rows.values()), params), "verify", len(rows), unit="picture")
+    for (index, row), result in zip(rows.items(), results, strict=True):
+        (rejected if "reason" in result else kept).append({**row, "index": index, **result})
     repeats = refuse_repeats(pd.DataFrame(kept, columns=[*KEPT, "index"]))
     refused = {row["index"] for row in repeats}
     unique = [row for row in kept if row["index"] not in refused]
@@ -90,10 +103,32 @@ def refuse_repeats(kept: pd.DataFrame) -> list[dict]:
     return refused
 
 
-def convert(row: dict[str, str], params: VerifyParams) -> dict[str, object]:
-    """Decode, turn upright, shrink and store one picture; the new columns of its row, or `reason` and `detail`."""
+def cores() -> int:
+    """Cores this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def convert_all(rows: list[dict[str, str]], params: VerifyParams) -> Iterator[dict[str, object]]:
+    """What `convert` makes of each row, in order, on all cores; a picture that crashes its decoder is `broken`."""
+    done = 0
     try:
-        image = shrink(decode(Path(row["path"]), params), params.max_size)
+        with ProcessPoolExecutor(cores()) as pool:
+            for result in pool.map(partial(convert, params=params), rows, chunksize=8):
+                yield result
+                done += 1
+    except BrokenProcessPool:
+        for row in rows[done:]:
+            try:
+                with ProcessPoolExecutor(1) as pool:
+                    yield pool.submit(convert, row, params).result()
+            except BrokenProcessPool:
+                yield {"reason": "broken", "detail": "its decoder crashed, or was ended for taking too much memory"}
+
+
+def convert(row: dict[str, str], params: VerifyParams) -> dict[str, object]:
+    """Decode, turn upright, resize and store one picture; the new columns of its row, or `reason` and `detail`."""
+    try:
+        image = resize(*decode(Path(row["path"]), params), params)
     except Rejected as why:
         return {"reason": why.args[0], "detail": why.args[1]}
     path = IMAGES / row["label"] / f"{row['sha256'][:16]}.jpg"
@@ -106,58 +141,94 @@ def convert(row: dict[str, str], params: VerifyParams) -> dict[str, object]:
     }
 
 
-def decode(path: Path, params: VerifyParams) -> Image.Image:
-    """Decode a whole picture, first frame, upright, as RGB on white.
+def decode(path: Path, params: VerifyParams) -> tuple[Image.Image, tuple[int, int]]:
+    """Decode a whole picture, first frame, upright, as RGB on white; with it the size it has at full scale.
 
     Raises Rejected: `empty`, `not a picture`, `too large`, `broken`, `too small`.
     """
-    if path.stat().st_size == 0:
-        raise Rejected("empty", "the file has 0 bytes")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        Image.MAX_IMAGE_PIXELS = None
-        try:
-            with Image.open(path) as image:
-                if image.width * image.height > params.max_pixels:
-                    raise Rejected(
-                        "too large", f"{image.width} x {image.height}; verify.max_pixels is {params.max_pixels}"
-                    )
-                image.draft("RGB", (2 * params.max_size, 2 * params.max_size))
-                image.load()
-                image = to_rgb(ImageOps.exif_transpose(image))
-        except UnidentifiedImageError:
-            raise Rejected("not a picture", f"begins with {path.open('rb').read(16)!r}") from None
-        except Rejected:
-            raise
-        except (
-            Exception
-        ) as error:  # decoders raise almost anything on a broken file: OSError, SyntaxError, struct.error …
-            raise Rejected("broken", " ".join(f"{type(error).__name__}: {error}".split())) from None
-    if min(image.size) < params.min_size:
-        raise Rejected("too small", f"{image.width} x {image.height}; verify.min_size is {params.min_size}")
-    return image
+    try:
+        if path.stat().st_size == 0:
+            raise Rejected("empty", "the file has 0 bytes")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return read(path, params)
+    except UnidentifiedImageError:
+        raise Rejected("not a picture", f"begins with {path.open('rb').read(16)!r}") from None
+    except Rejected:
+        raise
+    except Exception as error:  # decoders raise almost anything on a broken file: OSError, SyntaxError, struct.error …
+        raise Rejected("broken", " ".join(f"{type(error).__name__}: {error}".split())) from None
+
+
+def read(path: Path, params: VerifyParams) -> tuple[Image.Image, tuple[int, int]]:
+    Image.MAX_IMAGE_PIXELS = None  # the size is judged here, with a reason that names the parameter
+    with Image.open(path, formats=FORMATS) as image:
+        size = image.size
+        if image.width * image.height > params.max_pixels:
+            raise Rejected("too large", f"{image.width} x {image.height}; verify.max_pixels is {params.max_pixels}")
+        Image.MAX_IMAGE_PIXELS = params.max_pixels // 2  # Pillow refuses twice as many: pictures inside icons, and such
+        image.draft("RGB", enough(size, params))
+        image.load()
+        lying = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        image = to_rgb(ImageOps.exif_transpose(image))
+    if min(size) < params.min_size:
+        raise Rejected("too small", f"{size[0]} x {size[1]}; verify.min_size is {params.min_size}")
+    return image, size[::-1] if lying else size
+
+
+def enough(size: tuple[int, int], params: VerifyParams) -> tuple[int, int]:
+    """How large a picture of this size must be decoded so that resizing it scales nothing up."""
+    side = max(size) if params.resize in ("shrink", "pad") else min(size)
+    scale = min(1.0, params.max_size / side)
+    return max(1, math.ceil(size[0] * scale)), max(1, math.ceil(size[1] * scale))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB: transparency is laid on white, 16 bits are scaled to 8."""
+    """Convert any mode to RGB: transparency is laid on white, 16 bits and floats are scaled to 8."""
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
-        _, high = image.getextrema()
-        scale = 255 / (65535 if image.mode.startswith("I;16") or high > 255 else 255)
-        return image.convert("F").point(lambda value: value * scale).convert("L").convert("RGB")
+        return to_eight_bits(image).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
+    if image.mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")  # type: ignore[return-value]
     return image.convert("RGB")
 
 
-def shrink(image: Image.Image, max_size: int) -> Image.Image:
-    """Scale down so that the longer side has at most `max_size` pixels; never up."""
-    scale = max_size / max(image.size)
-    if scale >= 1:
-        return image
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+def to_eight_bits(image: Image.Image) -> Image.Image:
+    """A grey picture of 16 or 32 bits or floats as 8 bits. What counts as white is 65535, or 1 for floats up to 1."""
+    _, high = image.getextrema()
+    white = 255.0
+    if image.mode.startswith("I;16") or (image.mode == "I" and high > 255):
+        white = 65535.0
+    elif image.mode == "F" and not 1 < high <= 255:
+        white = float(high) if high > 255 else 1.0
+    return image.convert("F").point(lambda value: value * (255 / white)).convert("L")
+
+
+def resize(image: Image.Image, full: tuple[int, int], params: VerifyParams) -> Image.Image:
+    """Scale down as `verify.resize` says. Only `squish` may stretch the shorter side; nothing else is scaled up.
+
+    full: the picture's own size, of which `image` may be a smaller rendering with rounded sides.
+    shrink: the whole picture, its longer side at most `max_size`. The others give squares: crop, the middle; pad, the
+    whole picture on black; squish, the whole picture out of proportion.
+    """
+    if params.resize == "crop":
+        side = min(params.max_size, *full)
+        return ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS)
+    side = min(params.max_size, max(full))
+    scale = side / max(full)
+    size = (max(1, round(full[0] * scale)), max(1, round(full[1] * scale)))
+    size = (side, side) if params.resize == "squish" else size
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    if params.resize == "pad":
+        square = Image.new("RGB", (side, side))
+        square.paste(image, ((side - size[0]) // 2, (side - size[1]) // 2))
+        return square
+    return image
 
 
 def write_results(kept: pd.DataFrame, rejected: list[dict]) -> None:

@@ -356,8 +356,8 @@ def test_a_killed_archive_download_goes_on_and_a_changed_archive_starts_anew(
         with pytest.raises(StageError, match="run again to go on"):
             archive.fetch(values.model_copy(update={"archive": server.base + "/no.tgz"}), downloader)
         part = archive.PARTIAL / "archive"
+        part.mkdir(parents=True, exist_ok=True)
         with pytest.raises(archive.Failure):
-            (part).mkdir(parents=True, exist_ok=True)
             archive.fetch_rest(values, part / "x", downloader)
         assert (part / "x").stat().st_size == 20_000
         server.answers["/x.tgz"] = ranged(new, [], etag='"two"')

@@ -8,6 +8,7 @@ from stages.params import StageError
 from stages.sources import Found
 from stages.sources.labels import LabelOptions, label_all, looks_like_picture
 
+
 class FolderOptions(LabelOptions):
     """What data/sources/NAME.yaml may say for `kind: folder`; see LabelOptions."""
 
