@@ -25,6 +25,7 @@ from typing import Literal
 
 import imagehash
 import pandas as pd
+import scipy.fftpack  # noqa: F401  (imagehash would import it in every process)
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 from pydantic import Field
 from tqdm import tqdm
@@ -40,6 +41,8 @@ FORMATS = tuple(
     for form in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "TGA", "PCX")
     if form in Image.OPEN  # AVIF came late to Pillow
 )
+# Sharper than bilinear at the same cost, and half that of Lanczos: for scaling down, where nothing is to be invented.
+FILTER = Image.Resampling.HAMMING
 KEPT = ["path", "label", "sha256", "width", "height", "phash", "url", "split", "group"]
 REJECTED = ["url", "label", "path", "reason", "detail"]
 
@@ -113,7 +116,7 @@ def convert_all(rows: list[dict[str, str]], params: VerifyParams) -> Iterator[di
     done = 0
     try:
         with ProcessPoolExecutor(cores()) as pool:
-            for result in pool.map(partial(convert, params=params), rows, chunksize=8):
+            for result in pool.map(partial(convert, params=params), rows, chunksize=4):
                 yield result
                 done += 1
     except BrokenProcessPool:
@@ -170,7 +173,9 @@ def read(path: Path, params: VerifyParams) -> tuple[Image.Image, tuple[int, int]
         image.draft("RGB", enough(size, params))
         image.load()
         lying = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-        image = to_rgb(ImageOps.exif_transpose(image))
+        if ExifTags.Base.Orientation in image.getexif():
+            image = ImageOps.exif_transpose(image)
+        image = to_rgb(image)
     if min(size) < params.min_size:
         raise Rejected("too small", f"{size[0]} x {size[1]}; verify.min_size is {params.min_size}")
     return image, size[::-1] if lying else size
@@ -194,7 +199,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")  # type: ignore[return-value]
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def to_eight_bits(image: Image.Image) -> Image.Image:
@@ -217,13 +222,13 @@ def resize(image: Image.Image, full: tuple[int, int], params: VerifyParams) -> I
     """
     if params.resize == "crop":
         side = min(params.max_size, *full)
-        return ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS)
+        return ImageOps.fit(image, (side, side), FILTER)
     side = min(params.max_size, max(full))
     scale = side / max(full)
     size = (max(1, round(full[0] * scale)), max(1, round(full[1] * scale)))
     size = (side, side) if params.resize == "squish" else size
     if size != image.size:
-        image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+        image = image.resize(size, FILTER, reducing_gap=2.0)
     if params.resize == "pad":
         square = Image.new("RGB", (side, side))
         square.paste(image, ((side - size[0]) // 2, (side - size[1]) // 2))
