@@ -106,7 +106,7 @@ def main() -> None:
         theirs, own = measure(pool, urls, threads), measure(ours, urls, threads)
         print(
             f"{len(urls)} files, {arguments.delay * 1000:.0f} ms a request, {threads} connections: ours is "
-            f"{slow / own:.1f} x as fast as one after the other, and takes {own / theirs:.2f} x the time of the thread pool"
+            f"{slow / own:.1f} x as fast as one after the other and takes {own / theirs:.2f} x the thread pool's time"
         )
 
 

@@ -345,6 +345,8 @@ def explain(error: BaseException, options: DownloadParams) -> BaseException:
             httpcore.NetworkError() | httpcore.ProtocolError() | httpcore.ProxyError() | httpcore.UnsupportedProtocol()
         ):
             return Failure("failed", "the connection broke off", 0.0)
+        case httpx.InvalidURL():
+            return Failure("refused", "it leads to something that is no address")
         case zlib.error():
             return Failure("failed", "badly packed")
     return error

@@ -75,7 +75,7 @@ def search(query: str, options: SearchOptions) -> tuple[list[str], str]:
     while len(urls) < options.max_results:
         results, missing = ask(engine, query, page, options)
         fresh = [url for url in dict.fromkeys(str(each.get("image") or "") for each in results)]
-        fresh = [url for url in fresh if url and url not in urls]
+        fresh = [url for url in fresh if url and url.isprintable() and url not in urls]
         if not fresh:
             break
         urls, page = urls + fresh, page + 1
