@@ -82,7 +82,7 @@ WEB = {
     "/moved.jpg": (partial(redirect, to="/fine.jpg", status=301), "ok", ""),
     "/to-file.jpg": (partial(redirect, to="file:///etc/passwd"), "refused", "file is not http or https"),
     "/to-garbage.jpg": (partial(redirect, to="http://[::bad"), "refused", "no address"),
-    "/to-a-far-port.jpg": (partial(redirect, to="http://127.0.0.1:99999/"), "refused", "no address"),
+    "/to-a-far-port.jpg": (partial(redirect, to="http://127.0.0.1:99999/"), "refused", "not an address"),
     "/to-a-long-name.jpg": (partial(redirect, to=f"http://{'a' * 70}.example/"), "gone", "does not resolve"),
     "/long-header.jpg": (partial(Handler.reply, status=200, body=b"", X_Long="x" * 300_000), "failed", "not HTTP"),
     "/to-nowhere.jpg": (partial(redirect, to=""), "failed", "more than 3 redirects"),

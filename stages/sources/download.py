@@ -286,6 +286,8 @@ def parse(url: str) -> httpx.URL:
         address = httpx.URL(url)
     except (httpx.InvalidURL, UnicodeError, ValueError):
         raise Failure("refused", "not an address") from None
+    if not 0 <= (address.port or 0) <= 65535:
+        raise Failure("refused", "not an address")
     if address.scheme not in ("http", "https") or not address.host:
         raise Failure("refused", f"{address.scheme or 'no scheme'} is not http or https")
     return address
