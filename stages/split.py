@@ -10,10 +10,14 @@ Other `split` params, or no data/split.csv, and the split is drawn anew.
 Near duplicates (perceptual hashes at most `split.near_duplicates` bits apart, linked in chains) form a group and stand
 on one side together: a test picture that the model has as good as seen measures memory. So do pictures of one `group`
 of the user's own. A `split` of the user's own wins over everything.
+
+No picture ever changes sides. A new picture that is near a training picture and near a test picture would join two
+groups that stand apart already: it is the one that yields, and is listed in data/left_out.csv with the reason.
 """
 
 import hashlib
-from collections import defaultdict
+from collections import defaultdict, deque
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -43,21 +47,89 @@ class SplitParams(Params):
 def main() -> None:
     params = load_params("split", SplitParams)
     images = read_table("data/images.csv")
+    refuse_unknown_splits(images)
+    near = neighbours(images["phash"].tolist(), images["group"].tolist(), params.near_duplicates)
+    images["split"], reasons = settle(images, earlier_splits(params), near)
+    left_out = images[["path", "label"]].assign(reason=reasons)
+    images = images[[not reason for reason in reasons]].reset_index(drop=True)
     groups = find_groups(images["phash"].tolist(), images["group"].tolist(), params.near_duplicates)
     images["group"] = [images["path"][first].rsplit("/", 1)[1].removesuffix(".jpg") for first in groups]
-    images["split"] = assign(images, earlier_splits(params), params)
+    images["split"] = assign(images, {}, params)
     refuse_empty_cells(images, params)
     table = images.sort_values("path")[["path", "label", "group", "split"]]
     counts = pd.crosstab(table["label"], table["split"])[list(SPLITS)]
     write_table("data/split.csv", table)
+    write_table("data/left_out.csv", left_out[left_out["reason"] != ""].sort_values("path"))
     write_json(
         "metrics/split.json",
         {
             "drawn_with": params.model_dump(),
             "near_duplicates": int(len(table) - table["group"].nunique()),
+            "left_out": int((left_out["reason"] != "").sum()),
             **{split: {"pictures": int(counts[split].sum()), **counts[split].to_dict()} for split in SPLITS},
         },
     )
+
+
+def neighbours(hashes: list[str], own: list[str], distance: int) -> Callable[[int], list[int]]:
+    """A function from a picture's index to the indexes of its near duplicates and of its mates in the user's group.
+
+    hashes, own, distance: as in find_groups.
+    """
+    bits = np.array([int(text, 16) for text in hashes], dtype=np.uint64)
+    ones = np.array([bin(value).count("1") for value in range(1 << 16)], dtype=np.uint8)
+    named = np.array(own, dtype=object)
+
+    def near(i: int) -> list[int]:
+        differ = (bits ^ bits[i]).view(np.uint16).reshape(-1, 4)
+        found = ones[differ].sum(axis=1) <= distance
+        if own[i]:
+            found |= named == own[i]
+        found[i] = False
+        return np.flatnonzero(found).tolist()
+
+    return near
+
+
+def settle(
+    images: pd.DataFrame, earlier: dict[str, str], near: Callable[[int], list[int]]
+) -> tuple[list[str], list[str]]:
+    """For every picture the split that is settled before any is drawn ("" where none), and why it is left out, or "".
+
+    images: columns path and split, the user's own; earlier: path -> split; near: what `neighbours` gave.
+    The user's own splits stand. So do the earlier ones, unless the user's word puts a near duplicate elsewhere; test
+    comes first, so that where a new `group` joins test and train it is training pictures that yield. New pictures
+    follow their near duplicates, and are left out where those stand on different sides.
+    """
+    paths, splits, reasons = images["path"].tolist(), images["split"].tolist(), [""] * len(images)
+
+    def place(i: int, wanted: str) -> None:
+        others = {splits[j]: paths[j] for j in reversed(near(i)) if splits[j]}
+        sides = sorted({*others, wanted} - {""})
+        if len(sides) == 1:
+            splits[i] = sides[0]
+        else:
+            reasons[i] = "near " + " and near ".join(f"{others[side]} ({side})" for side in sides if side in others)
+            reasons[i] += f"; stood in {wanted}" if wanted else ""
+
+    by_path = sorted(range(len(paths)), key=paths.__getitem__)
+    stood = [i for i in by_path if not splits[i] and paths[i] in earlier]
+    for i in sorted(stood, key=lambda i: SPLITS[::-1].index(earlier[paths[i]])):
+        place(i, earlier[paths[i]])
+    reached = deque(i for i in by_path if splits[i])
+    while reached:
+        for j in near(reached.popleft()):
+            if not splits[j] and not reasons[j]:
+                place(j, "")
+                if splits[j]:
+                    reached.append(j)
+    return splits, reasons
+
+
+def refuse_unknown_splits(images: pd.DataFrame) -> None:
+    wrong = sorted(set(images["split"]) - {"", *SPLITS})
+    if wrong:
+        raise StageError(f"data/images.csv: split is {wrong[0]!r}; it should be one of {', '.join(SPLITS)} or empty")
 
 
 def find_groups(hashes: list[str], own: list[str], distance: int) -> list[int]:
@@ -109,9 +181,7 @@ def assign(images: pd.DataFrame, earlier: dict[str, str], params: SplitParams) -
     A group goes where the user says, else where it stood earlier, else, in hashed order, to the split that its label
     lacks most against the wanted shares.
     """
-    wrong = sorted(set(images["split"]) - {"", *SPLITS})
-    if wrong:
-        raise StageError(f"data/images.csv: split is {wrong[0]!r}; it should be one of {', '.join(SPLITS)} or empty")
+    refuse_unknown_splits(images)
     share = {"train": 1 - params.valid_pct - params.test_pct, "valid": params.valid_pct, "test": params.test_pct}
     total = images["label"].value_counts()
     have: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(SPLITS, 0))
@@ -122,8 +192,8 @@ def assign(images: pd.DataFrame, earlier: dict[str, str], params: SplitParams) -
         settled = [split for split in part["split"] if split] or [earlier[p] for p in part["path"] if p in earlier]
         if settled:
             chosen[name] = settled[0]
-            for label in part["label"]:
-                have[label][settled[0]] += 1
+            for label, own in zip(part["label"], part["split"], strict=True):
+                have[label][own or settled[0]] += 1
         else:
             fresh.append(name)
     for name in sorted(fresh, key=lambda group: hashlib.sha256(f"{params.seed}:{group}".encode()).digest()):
@@ -132,7 +202,7 @@ def assign(images: pd.DataFrame, earlier: dict[str, str], params: SplitParams) -
         chosen[name] = max(SPLITS, key=lambda split: lack[split] / share[split])
         for each in members[name]["label"]:
             have[each][chosen[name]] += 1
-    return [chosen[name] for name in images["group"]]
+    return [own or chosen[name] for name, own in zip(images["group"], images["split"], strict=True)]
 
 
 def refuse_empty_cells(images: pd.DataFrame, params: SplitParams) -> None:
