@@ -1,4 +1,4 @@
-"""A picture belongs to its split: whatever comes and goes, no other picture moves, and near duplicates stay together."""
+"""A picture belongs to its split: whatever comes or goes, no other moves, and near duplicates stay together."""
 
 from pathlib import Path
 

@@ -1,0 +1,243 @@
+"use strict";
+// The page keeps nothing that matters: decisions live in data/decisions.csv, the view in the address.
+const $ = (id) => document.getElementById(id);
+const [GAP, CAPTION] = [12, 54];
+let state = { classes: [], pictures: [], decisions: {} };
+let shown = [], chosen = 0, columns = 1, side = 180;
+const history_ = JSON.parse(sessionStorage.getItem("undo") || "[]");
+let sending = Promise.resolve();
+
+async function call(path, body) {
+  const options = body ? { method: "POST", body: JSON.stringify(body), headers: { "x-pawprint": "review" } } : {};
+  const answer = await fetch(path, options);
+  if (!answer.ok) throw new Error(await answer.text());
+  return answer.json();
+}
+
+function say(message) {
+  $("toast").textContent = message;
+  $("toast").hidden = !message;
+}
+
+const KEYS = {
+  loss: (p) => (p.loss === null ? Infinity : -p.loss),
+  score: (p) => p.score ?? Infinity,
+  unsure: (p) => p.probability ?? Infinity,
+  pairs: () => 0,
+  name: () => 0,
+};
+
+function arrange(keep) {
+  const [label, split, order, show] = ["label", "split", "order", "show"].map((id) => $(id).value);
+  const key = KEYS[order];
+  shown = state.pictures.filter((p) =>
+    (!label || p.label === label) && (!split || p.split === split) && (order !== "pairs" || p.group) &&
+    (show === "all" || (show === "decided") === Boolean(state.decisions[p.image])));
+  const text = (p) => (order === "pairs" ? p.group : order === "name" ? p.label : "") + p.image;
+  const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+  shown.sort((a, b) => compare(key(a), key(b)) || compare(text(a), text(b)));
+  history.replaceState(null, "", "#" + new URLSearchParams({ label, split, order, show }));
+  const found = shown.findIndex((p) => p.image === keep);
+  chosen = found >= 0 ? found : Math.min(keep === undefined ? 0 : chosen, Math.max(shown.length - 1, 0));
+  layout();
+}
+
+function layout() {
+  const width = $("grid").clientWidth;
+  columns = Math.max(2, Math.floor((width + GAP) / (180 + GAP)));
+  side = (width - GAP * (columns - 1)) / columns;
+  $("grid").style.height = Math.ceil(shown.length / columns) * (side + CAPTION + GAP) + GAP + "px";
+  $("empty").hidden = shown.length > 0;
+  draw();
+}
+
+// Only the rows in sight, and two beyond, are in the document: thousands of pictures cost no more than a screenful.
+function draw() {
+  const row = side + CAPTION + GAP, view = $("scroll");
+  const first = Math.max(0, Math.floor(view.scrollTop / row) - 2) * columns;
+  const last = Math.min(shown.length, (Math.ceil((view.scrollTop + view.clientHeight) / row) + 2) * columns);
+  const old = new Map([...$("grid").children].map((tile) => [tile.dataset.image, tile]));
+  const tiles = [];
+  for (let i = first; i < last; i++) {
+    const tile = old.get(shown[i].image) || makeTile(shown[i]);
+    old.delete(shown[i].image);
+    fill(tile, shown[i], i, row);
+    if (!tile.isConnected) $("grid").append(tile);
+    tiles.push(tile);
+  }
+  for (const tile of old.values()) tile.remove();
+  tiles.forEach((tile, i) => { if ($("grid").children[i] !== tile) $("grid").insertBefore(tile, $("grid").children[i]); });
+  const done = Object.keys(state.decisions).length;
+  $("count").textContent = `${shown.length} of ${state.pictures.length} pictures, ${done} decided`;
+  describe();
+}
+
+function makeTile(picture) {
+  const tile = document.createElement("li");
+  tile.id = "p" + picture.image;
+  tile.dataset.image = picture.image;
+  tile.setAttribute("role", "option");
+  tile.innerHTML = '<img alt="" decoding="async"><p><span></span><span class="soft"></span></p><b class="badge" hidden></b>';
+  tile.querySelector("img").src = "thumbnail/" + picture.image;
+  return tile;
+}
+
+function decisionText(picture) {
+  const decision = state.decisions[picture.image];
+  if (!decision) return "";
+  return decision.action === "relabel" ? "→ " + decision.label : decision.action;
+}
+
+function fill(tile, picture, i, row) {
+  const text = decisionText(picture), [caption, figures] = tile.querySelectorAll("span"), badge = tile.querySelector(".badge");
+  Object.assign(tile.style, {
+    width: side + "px", height: side + CAPTION + "px",
+    left: (i % columns) * (side + GAP) + "px", top: GAP + Math.floor(i / columns) * row + "px",
+  });
+  tile.className = (state.decisions[picture.image]?.action || "") + (i === chosen ? " on" : "");
+  tile.setAttribute("aria-selected", i === chosen);
+  tile.setAttribute("aria-posinset", i + 1);
+  tile.setAttribute("aria-setsize", shown.length);
+  caption.textContent = picture.label + " · " + picture.split;
+  const wrong = picture.prediction && picture.prediction !== picture.label;
+  const said = wrong ? picture.prediction + "? " : picture.suggestion && picture.suggestion !== picture.label ? picture.suggestion + "? " : "";
+  figures.textContent = $("order").value === "pairs" ? "alike: " + picture.group.slice(0, 6)
+    : said + (picture.loss === null ? "" : "loss " + picture.loss.toFixed(2));
+  tile.setAttribute("aria-label", [caption.textContent, figures.textContent, text].filter(Boolean).join(", "));
+  badge.textContent = text;
+  badge.hidden = !text;
+}
+
+function describe() {
+  const picture = shown[chosen];
+  for (const button of document.querySelectorAll("#actions button")) button.disabled = !picture;
+  $("undo").disabled = history_.length === 0;
+  $("grid").setAttribute("aria-activedescendant", picture ? "p" + picture.image : "");
+  if (!picture) { $("about").textContent = "Choose a picture."; return; }
+  const decision = state.decisions[picture.image];
+  const sure = picture.probability === null ? "" : `, model says ${picture.prediction} (${picture.probability.toFixed(2)})`;
+  const by = decision ? `; ${decisionText(picture)}${decision.by ? " by " + decision.by : ""}${decision.note ? ": " + decision.note : ""}` : "";
+  $("about").textContent = `${chosen + 1}/${shown.length} ${picture.label}, ${picture.split}${sure}${by}`;
+}
+
+function choose(i) {
+  chosen = Math.max(0, Math.min(shown.length - 1, i));
+  const row = side + CAPTION + GAP, top = Math.floor(chosen / columns) * row, view = $("scroll");
+  if (top < view.scrollTop) view.scrollTop = top;
+  if (top + row + GAP > view.scrollTop + view.clientHeight) view.scrollTop = top + row + GAP - view.clientHeight;
+  draw();
+}
+
+function decide(action, label = "") {
+  const picture = shown[chosen];
+  if (!picture) return;
+  send({ image: picture.image, action, label }, (change) => {
+    history_.push({ image: change.image, before: change.before, now: change.now });
+    sessionStorage.setItem("undo", JSON.stringify(history_.slice(-500)));
+  });
+  if ($("show").value === "all") choose(chosen + 1);
+}
+
+function undo() {
+  sending.then(() => {
+    const last = history_.pop();
+    if (!last) return;
+    sessionStorage.setItem("undo", JSON.stringify(history_));
+    send({ ...(last.before || { action: "" }), image: last.image, expected: last.now }, () => {
+      arrange(last.image);
+      choose(chosen);
+    });
+  });
+}
+
+// One after another, in the order of the clicks; the page shows a decision only once the server has written it.
+function send(body, then) {
+  sending = sending.then(async () => {
+    try {
+      const change = await call("api/decide", body);
+      if (change.now) state.decisions[change.image] = change.now;
+      else delete state.decisions[change.image];
+      then(change);
+      say("");
+      $("show").value === "all" ? draw() : arrange(shown[chosen]?.image ?? "");
+    } catch (error) {
+      say(`Not saved: ${error instanceof TypeError ? "the server does not answer. Start it again, then decide anew." : error.message}`);
+      draw();
+    }
+  });
+}
+
+async function refresh() {
+  if (document.hidden) return;
+  try {
+    await sending;
+    const decisions = await call("api/decisions");
+    if (JSON.stringify(decisions) === JSON.stringify(state.decisions)) return;
+    state.decisions = decisions;
+    arrange(shown[chosen]?.image ?? "");
+  } catch { /* the next decision will say so */ }
+}
+
+function press(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT" || $("closer").open) return;
+  const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, Home: -shown.length, End: shown.length };
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const onButton = event.target.tagName === "BUTTON";
+  if (key in steps) choose(chosen + steps[key]);
+  else if (key === "k") decide("keep");
+  else if (key === "d" || key === "Delete") decide("delete");
+  else if (key === "c") decide("");
+  else if (key === "u") undo();
+  else if (key === "Enter" && !onButton) closer();
+  else if (/^[1-9]$/.test(key) && state.classes[key - 1]) decide("relabel", state.classes[key - 1]);
+  else return;
+  event.preventDefault();
+}
+
+function closer() {
+  if (!shown[chosen]) return;
+  $("large").src = "picture/" + shown[chosen].image;
+  $("large").alt = shown[chosen].label;
+  $("closer").showModal();
+}
+
+function options(select, values, all) {
+  select.replaceChildren(new Option(all, ""), ...values.map((value) => new Option(value, value)));
+}
+
+async function start() {
+  try { state = await call("api/state"); } catch (error) { say(error.message); return; }
+  options($("label"), state.classes, "all classes");
+  options($("split"), ["train", "valid", "test"].filter((s) => state.pictures.some((p) => p.split === s)), "all splits");
+  for (const [id, value] of new URLSearchParams(location.hash.slice(1)))
+    if ($(id) && [...$(id).options].some((option) => option.value === value)) $(id).value = value;
+  $("classes").replaceChildren(...state.classes.map((name, i) => {
+    const button = document.createElement("button");
+    Object.assign(button.dataset, { action: "relabel", label: name });
+    if (i < 9) button.append(Object.assign(document.createElement("kbd"), { textContent: i + 1 }), " ");
+    button.append("→ " + name);
+    return button;
+  }));
+  for (const id of ["label", "split", "order", "show"])
+    $(id).addEventListener("change", () => { $("scroll").scrollTop = 0; arrange(); });
+  $("scroll").addEventListener("scroll", () => requestAnimationFrame(draw), { passive: true });
+  new ResizeObserver(layout).observe($("scroll"));
+  $("grid").addEventListener("click", (event) => {
+    const tile = event.target.closest("li");
+    if (tile) choose(shown.findIndex((p) => p.image === tile.dataset.image));
+  });
+  $("grid").addEventListener("dblclick", closer);
+  $("actions").addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (button?.id === "undo") undo();
+    else if (button?.id === "open") closer();
+    else if (button) decide(button.dataset.action, button.dataset.label);
+  });
+  $("shut").addEventListener("click", () => $("closer").close());
+  document.addEventListener("keydown", press);
+  addEventListener("focus", refresh);
+  setInterval(refresh, 3000);
+  arrange();
+  $("grid").focus();
+}
+start();
