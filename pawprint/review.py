@@ -69,6 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
     config = uvicorn.Config(app, arguments.host, arguments.port, log_level="warning", access_log=False)
     try:
         socket = config.bind_socket()
+        socket.listen(128)  # from here on the printed address answers
     except SystemExit:
         sys.exit(f"pawprint: {arguments.host}:{arguments.port} is not free; choose another with --port")
     host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host

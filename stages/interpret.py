@@ -1,18 +1,24 @@
 """Look at the first model through its answers: what it confuses, where it is wrong, how sure it may be.
 
 Reads models/first.safetensors, data/split.csv and data/images. Writes data/predictions.csv (a row for every train and
-valid picture), metrics/interpret.json, metrics/confusion.csv, plots/*.png and report.html, one file that works offline.
+valid picture), metrics/interpret.json, metrics/confusion.csv, metrics/reliability.csv, plots/*.png
+and report.html, one file that works offline.
 All figures are of the valid split. The test split is not opened here: it stays unseen until evaluate.
+
+Where the model looked is drawn with Grad-CAM: the last feature maps, weighted by the mean gradient of the predicted
+class's logit, and what is below zero cut off (Selvaraju et al., arXiv:1610.02391).
 """
 
 import base64
 import io
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
+import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image
+from PIL import Image, ImageOps
 from pydantic import Field
 from sklearn.metrics import precision_recall_fscore_support
 
@@ -21,10 +27,11 @@ from stages.tables import read_json, read_table, write_bytes, write_json, write_
 from stages.vision.batches import load_pictures
 from stages.vision.device import ComputeParams, start
 from stages.vision.grids import picture_grid
-from stages.vision.model import load_model
+from stages.vision.model import ModelConfig, load_model, normalise
 from stages.vision.predict import predict
 
-THUMBNAIL = 160  # pixels on the longer side
+THUMBNAIL = 160  # pixels a side
+SHOWN = 8  # pictures in each of the smaller grids
 
 
 class InterpretParams(Params):
@@ -41,16 +48,51 @@ def main() -> None:
     table = table[table["split"] != "test"].reset_index(drop=True)
     pictures = load_pictures(table["path"].tolist(), config.size, config.resize, config.interpolation)
     answers = tabulate(table, predict(model, pictures, config, device).numpy(), list(config.classes))
-    valid = answers[answers["split"] == "valid"]
+    valid = answers[answers["split"] == "valid"].reset_index(drop=True)
     figures = summarise(valid, list(config.classes))
     write_table("data/predictions.csv", answers)
     write_table("metrics/confusion.csv", valid[["label", "prediction"]].set_axis(["actual", "predicted"], axis=1))
     write_json("metrics/interpret.json", figures)
-    worst = valid.sort_values("loss", ascending=False, kind="stable").head(params.top_losses)
+    bins = reliability(valid["probability"].to_numpy(), (valid["label"] == valid["prediction"]).to_numpy())
+    write_table("metrics/reliability.csv", pd.DataFrame(bins))
+    worst = valid.sort_values(["loss", "path"], ascending=[False, True]).head(params.top_losses)
     write_bytes("plots/top_losses.png", picture_grid(worst["path"], captions(worst)))
-    sure = valid.sort_values("loss", kind="stable").head(params.top_losses)
+    sure = valid.sort_values(["loss", "path"]).head(params.top_losses)
     write_bytes("plots/most_correct.png", picture_grid(sure["path"], captions(sure)))
-    write_bytes("report.html", render(figures, valid, worst, list(config.classes)).encode("utf-8"))
+    squares = load_pictures(worst["path"].tolist(), config.size, config.resize, config.interpolation)
+    model, _ = load_model("models/first.safetensors")  # anew: `predict` leaves weights that refuse gradients
+    heat = grad_cam(model, squares, [list(config.classes).index(name) for name in worst["prediction"]], config, device)
+    looks = [data_address(overlay(*pair)) for pair in zip(squares.numpy(), heat, strict=True)]
+    write_bytes("report.html", render(figures, valid, worst, looks, bins, list(config.classes)).encode("utf-8"))
+
+
+def grad_cam(
+    model: torch.nn.Module, pictures: torch.Tensor, targets: list[int], config: ModelConfig, device: torch.device
+) -> np.ndarray:
+    """Where the model looked, (N, h, w) from 0 to 1, for uint8 pictures (N, S, S, 3) and a class index each.
+
+    All zero where the model has no feature maps of four dimensions, as a vision transformer.
+    """
+    maps = []
+    model = model.to(device).eval()
+    for batch, wanted in zip(pictures.split(8), torch.tensor(targets).split(8), strict=True):
+        seen = model.forward_features(normalise(batch.to(device), config))
+        if seen.ndim != 4:
+            return np.zeros((len(pictures), 1, 1))
+        gradient = torch.autograd.grad(model.forward_head(seen).gather(1, wanted[:, None].to(device)).sum(), seen)[0]
+        heat = (gradient.mean(dim=(2, 3), keepdim=True) * seen).sum(dim=1).relu()
+        maps.append((heat / heat.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)).detach().cpu())
+    return torch.cat(maps).numpy()
+
+
+def overlay(picture: np.ndarray, heat: np.ndarray) -> Image.Image:
+    """A picture (S, S, 3) under its heat (h, w): cold parts darkened, hot ones coloured."""
+    size = (THUMBNAIL, THUMBNAIL)
+    image = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS), dtype=np.float64)
+    level = np.asarray(Image.fromarray(np.uint8(heat * 255)).resize(size, Image.Resampling.BICUBIC)) / 255
+    colour = matplotlib.colormaps["inferno"](level)[..., :3] * 255
+    share = 0.25 + 0.4 * level[..., None]
+    return Image.fromarray(np.uint8(image * (1 - share) + colour * share))
 
 
 def tabulate(table: pd.DataFrame, probabilities: np.ndarray, classes: list[str]) -> pd.DataFrame:
@@ -103,12 +145,47 @@ def calibration_error(probability: np.ndarray, right: np.ndarray, bins: int = 10
     return float(sum(gaps))
 
 
+def reliability(probability: np.ndarray, right: np.ndarray, bins: int = 10) -> list[dict[str, float | int]]:
+    """How often the model is right when it is so sure: a row for each bin of confidence that holds pictures."""
+    index = np.minimum((probability * bins).astype(int), bins - 1)
+    return [
+        {
+            "from": b / bins,
+            "to": (b + 1) / bins,
+            "pictures": int((index == b).sum()),
+            "sure": float(probability[index == b].mean()),
+            "right": float(right[index == b].mean()),
+        }
+        for b in sorted(set(index.tolist()))
+    ]
+
+
+def galleries(valid: pd.DataFrame, classes: list[str]) -> list[tuple[str, str, pd.DataFrame]]:
+    """The report's smaller grids: title, what it shows, and its rows of `valid`."""
+    wrong = valid["label"] != valid["prediction"]
+    rng = np.random.default_rng(0)
+    mixed = valid.iloc[rng.permutation(len(valid))]
+    grids = [
+        ("Least sure", "The model hesitates most here.", valid.sort_values(["probability", "path"])),
+        ("Right, at random", "What it gets right, not picked.", mixed[~wrong.loc[mixed.index]]),
+        ("Wrong, at random", "What it gets wrong, not picked.", mixed[wrong.loc[mixed.index]]),
+    ]
+    for name in classes:
+        of_class = valid[valid["label"] == name].sort_values(["loss", "path"])
+        missed = of_class["label"] != of_class["prediction"]
+        grids.append((f"{name}: most correct", "Surest and right.", of_class[~missed]))
+        grids.append((f"{name}: most incorrect", "Surest and wrong.", of_class[missed][::-1]))
+    return [(title, text, rows.head(SHOWN)) for title, text, rows in grids]
+
+
 def captions(rows: pd.DataFrame) -> list[str]:
     return [f"{r.prediction} / {r.label}\n{r.loss:.2f} / {r.probability:.2f}" for r in rows.itertuples()]
 
 
-def render(figures: dict, valid: pd.DataFrame, worst: pd.DataFrame, classes: list[str]) -> str:
-    """The report as one HTML page with its pictures inside."""
+def render(
+    figures: dict, valid: pd.DataFrame, worst: pd.DataFrame, looks: list[str], bins: list[dict], classes: list[str]
+) -> str:
+    """The report as one HTML page with its pictures inside. looks: a data: address for every row of `worst`."""
     template = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     ).get_template("report.html.j2")
@@ -123,8 +200,13 @@ def render(figures: dict, valid: pd.DataFrame, worst: pd.DataFrame, classes: lis
         figures=figures,
         classes=classes,
         confusion=confusion,
+        bins=bins,
         most_confused=sorted(pairs, key=lambda pair: -pair[2]),
-        worst=[(thumbnail(row.path), row) for row in worst.itertuples()],
+        worst=[(thumbnail(row.path), look, row) for row, look in zip(worst.itertuples(), looks, strict=True)],
+        galleries=[
+            (title, text, [(thumbnail(row.path), row) for row in rows.itertuples()])
+            for title, text, rows in galleries(valid, classes)
+        ],
         n_valid=len(valid),
         n_wrong=int((valid["label"] != valid["prediction"]).sum()),
         baseline=read_json("metrics/baseline.json")["valid"],
@@ -132,11 +214,15 @@ def render(figures: dict, valid: pd.DataFrame, worst: pd.DataFrame, classes: lis
 
 
 def thumbnail(path: str) -> str:
-    """A small picture as a data: address."""
+    """A small square of a picture as a data: address."""
     with Image.open(path) as image:
-        image.thumbnail((THUMBNAIL, THUMBNAIL))
-        buffer = io.BytesIO()
-        image.convert("RGB").save(buffer, "JPEG", quality=75)
+        return data_address(ImageOps.fit(image.convert("RGB"), (THUMBNAIL, THUMBNAIL)))
+
+
+def data_address(image: Image.Image) -> str:
+    """A picture as a data: address, about 5 kB."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=75)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

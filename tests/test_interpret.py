@@ -1,0 +1,92 @@
+"""The report: whole in one small file, usable without a mouse, and drawn without the test split."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import timm
+import torch
+
+from stages.interpret import galleries, grad_cam, overlay, reliability
+from stages.vision.model import ModelConfig
+from tests.conftest import Project
+from tests.test_review import browser  # noqa: F401 (a fixture)
+
+MADE = ("report.html", "data/predictions.csv", "metrics/interpret.json", "plots/top_losses.png", "data/cleaned.csv")
+TRAIN = ("--table", "data/split.csv", "--model", "models/first.safetensors", "--metrics", "metrics/train")
+
+
+def run_all(project: Project) -> dict[str, bytes]:
+    project.stage("baseline")
+    project.stage("lr_find")
+    project.stage("train", *TRAIN)
+    project.stage("interpret")
+    project.stage("clean")
+    names = (*MADE, "models/first.safetensors", "metrics/baseline.json", "data/label_errors.csv")
+    return {name: (project.path / name).read_bytes() for name in names}
+
+
+@pytest.mark.slow
+def test_no_stage_before_evaluate_opens_a_test_picture(small: Project):
+    small.edit(**{"clean.folds": 2, "lr_find.num_it": 20})
+    for name in ("gather", "verify", "split"):
+        small.stage(name)
+    before = run_all(small)
+    table = pd.read_csv(small.path / "data/split.csv")
+    for path in table.loc[table["split"] == "test", "path"]:
+        (small.path / path).write_bytes(b"scrambled")
+    assert run_all(small) == before
+
+
+@pytest.mark.slow
+def test_the_report_opens_alone_on_a_phone_and_answers_to_keys(browser, small: Project):  # noqa: F811
+    for name in ("gather", "verify", "split", "baseline", "lr_find"):
+        small.stage(name)
+    small.stage("train", *TRAIN)
+    small.stage("interpret")
+    report = small.path / "report.html"
+    assert report.stat().st_size < 5_000_000
+    page = browser.new_page(viewport={"width": 360, "height": 740}, offline=True)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(report.as_uri())
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0 && image.alt)")
+    page.focus("#looks")
+    page.keyboard.press("Space")
+    assert page.locator(".look").first.is_visible()
+    assert not page.locator(".plain").first.is_visible()
+
+
+def test_grad_cam_finds_what_the_class_depends_on():
+    torch.manual_seed(0)
+    model = timm.create_model("test_efficientnet", num_classes=2).eval()
+    config = ModelConfig("test_efficientnet", ("a", "b"), 96, "squish", "bilinear", (0.5,) * 3, (0.5,) * 3)
+    pictures = torch.randint(0, 255, (10, 96, 96, 3), dtype=torch.uint8)
+    heat = grad_cam(model, pictures, [0, 1] * 5, config, torch.device("cpu"))
+    assert heat.shape[0] == 10
+    assert 0 <= heat.min() <= heat.max() <= 1
+    assert np.array_equal(heat, grad_cam(model, pictures, [0, 1] * 5, config, torch.device("cpu")))
+    assert overlay(pictures[0].numpy(), heat[0]).size == (160, 160)
+
+
+def test_reliability_counts_every_picture_once():
+    bins = reliability(np.array([0.55, 0.58, 0.95, 1.0]), np.array([True, False, True, True]))
+    assert [(each["pictures"], each["right"]) for each in bins] == [(2, 0.5), (2, 1.0)]
+
+
+def test_galleries_hold_what_they_say():
+    valid = pd.DataFrame(
+        {
+            "path": [f"{i}.jpg" for i in range(6)],
+            "label": list("aaabbb"),
+            "prediction": list("aabbba"),
+            "probability": [0.9, 0.6, 0.8, 0.95, 0.7, 0.99],
+            "loss": [0.1, 0.5, 1.6, 0.05, 0.36, 4.6],
+        }
+    )
+    shown = {title: rows["path"].tolist() for title, _, rows in galleries(valid, ["a", "b"])}
+    assert shown["Least sure"][0] == "1.jpg"
+    assert set(shown["Right, at random"]) == {"0.jpg", "1.jpg", "3.jpg", "4.jpg"}
+    assert shown["a: most correct"] == ["0.jpg", "1.jpg"]
+    assert shown["b: most incorrect"] == ["5.jpg"]
