@@ -1,10 +1,13 @@
-"""What a model must beat: the most frequent class, and pixel similarity.
+"""What a model must beat: the most frequent class, pixel similarity, and a linear head on frozen features.
 
 Reads data/split.csv and data/images. Writes metrics/baseline.json: error rates on the valid split.
 
 Pixel similarity is the baseline of fast.ai's book (Howard and Gugger, "Deep Learning for Coders", chapter 4): the mean
 of a class's training pictures, and for each new picture the class whose mean is nearest in the mean absolute (L1) or
 root mean squared (L2) difference of pixels.
+
+The linear head (logistic regression on what the pretrained body makes of a picture, nothing of which is trained) shows
+what fine-tuning the body buys. That part alone needs torch, and imports it when its turn comes.
 """
 
 import numpy as np
@@ -39,9 +42,33 @@ def main() -> None:
                 "majority_error": np.mean(target != majority),
                 "pixel_l1_error": np.mean(target != l1.argmin(axis=1)),
                 "pixel_l2_error": np.mean(target != l2.argmin(axis=1)),
+                "linear_error": np.mean(target != linear_answers(train, valid, classes)),
             }
         },
     )
+
+
+def linear_answers(train: pd.DataFrame, valid: pd.DataFrame, classes: list[str]) -> np.ndarray:
+    """The class index (valid pictures,) that a linear head on frozen features gives."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from stages.vision.batches import load_pictures
+    from stages.vision.device import ComputeParams, start
+    from stages.vision.model import create_model
+    from stages.vision.predict import features
+    from stages.vision.recipe import TrainParams
+
+    params = load_params("train", TrainParams)
+    device = start(load_params("compute", ComputeParams), params.seed)
+    model, config = create_model(params, classes)
+    paths = [*train["path"], *valid["path"]]
+    pictures = load_pictures(paths, config.size, config.resize, config.interpolation)
+    seen = features(model, pictures, config, device).double().numpy()
+    linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+    linear.fit(seen[: len(train)], train["label"].map(classes.index))
+    return linear.predict(seen[len(train) :])
 
 
 def load(path: str, size: int) -> np.ndarray:

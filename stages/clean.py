@@ -8,6 +8,7 @@ A person's decision (image, action keep / delete / relabel, label) always wins. 
 pictures only; the test split changes by a person's decision alone, so that its error means the same before and after.
 Label errors are found by confident learning (Northcutt et al., arXiv:1911.00068; the library cleanlab): every picture
 is judged by a linear model on pretrained features that was fitted without it, and without its near duplicates.
+Odd ones out, pictures of none of the classes, lie far from all others in these features; they are listed, not touched.
 """
 
 from pathlib import Path
@@ -15,10 +16,12 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 from pydantic import Field
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -66,6 +69,8 @@ def main() -> None:
             "relabelled": int((table["action"] == "relabel").sum()),
             "by": counts(reason.split(":")[0] for reason in table["reason"] if reason),
             "suspected_label_errors": int(judged["suspected"].eq("yes").sum()),
+            "label_issues": int(judged["issue"].eq("yes").sum()),
+            "odd_ones_out": int(judged["odd"].eq("yes").sum()),
             "near_duplicate_copies": copies,
             "decisions": len(decisions),
             "decisions_about_missing_pictures": gone,
@@ -100,9 +105,12 @@ def apply_decisions(table: pd.DataFrame, decisions: pd.DataFrame) -> None:
 
 
 def judge(rows: pd.DataFrame, params: CleanParams) -> pd.DataFrame:
-    """How likely a label is wrong: path, label, split, suggestion, probability, score, suspected; lowest score first.
+    """How likely a label is wrong, a row a picture, the lowest score first.
 
-    score: the label's probability out of fold, 0 to 1 (cleanlab's self-confidence); probability: the suggestion's.
+    Columns: path, label, split, suggestion, probability, score, issue, suspected, distance, odd.
+    score: the label's probability out of fold, 0 to 1 (cleanlab's self-confidence); probability: the suggestion's;
+    issue: where cleanlab's confident learning finds one; suspected: where another label is at least `threshold` sure
+    too, which is what is acted on; distance, odd: see odd_ones_out.
     """
     train = load_params("train", TrainParams)
     device = start(load_params("compute", ComputeParams), train.seed)
@@ -116,13 +124,33 @@ def judge(rows: pd.DataFrame, params: CleanParams) -> pd.DataFrame:
     probabilities = cross_val_predict(linear, seen, target, groups=rows["group"], cv=folds, method="predict_proba")
     best = probabilities.argmax(axis=1)
     sure = probabilities[np.arange(len(rows)), best]
+    issue = find_label_issues(target, probabilities, filter_by="both", min_examples_per_class=0, n_jobs=1)
+    issue |= (best != target) & (sure >= params.threshold)
+    distance, odd = odd_ones_out(seen, rows["group"].to_numpy())
     judged = rows[["path", "label", "split"]].assign(
         suggestion=np.array(classes, dtype=object)[best],
         probability=sure,
         score=get_label_quality_scores(target, probabilities),
+        issue=np.where(issue, "yes", ""),
         suspected=np.where((best != target) & (sure >= params.threshold), "yes", ""),
+        distance=distance,
+        odd=np.where(odd, "yes", ""),
     )
     return judged.sort_values(["score", "path"])
+
+
+def odd_ones_out(seen: np.ndarray, groups: np.ndarray, neighbours: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """How far each picture lies from its nearest others, and whether that is far beyond what is usual.
+
+    seen: features (N, F); groups: (N,), near duplicates are no company. Returns the mean cosine distance (N,) to
+    `neighbours` others, and (N,) bool: above the median by five times the spread (median absolute deviation).
+    """
+    _, first = np.unique(groups, return_index=True)
+    reference = seen[np.sort(first)]
+    nearest = NearestNeighbors(n_neighbors=min(neighbours + 1, len(reference)), metric="cosine").fit(reference)
+    distance = nearest.kneighbors(seen)[0][:, 1:].mean(axis=1)
+    spread = 1.4826 * np.median(np.abs(distance - np.median(distance)))
+    return distance, distance > np.median(distance) + 5 * max(spread, 1e-6)
 
 
 def apply_errors(table: pd.DataFrame, judged: pd.DataFrame, decided: set[str], params: CleanParams) -> None:

@@ -4,13 +4,16 @@ Reads models/first.safetensors, models/retrained.safetensors, data/split.csv, da
 Writes metrics/evaluate.json, metrics/test_confusion.csv (of the retrained model) and data/test_predictions.csv.
 
 Errors come with Wilson's 95 % interval (Wilson, JASA 22, 1927). The models are compared on pairs: only pictures that
-one gets right and the other wrong speak, in McNemar's exact test (McNemar, Psychometrika 12, 1947).
+one gets right and the other wrong speak, in McNemar's exact test (McNemar, Psychometrika 12, 1947). How many pictures
+it would take to see a difference of the size found is Connor's formula (Biometrics 43, 1987) at a power of 80 %.
 The figures are given with the labels as gathered and, where cleaning changed test labels, with those as cleaned.
 """
 
+import math
+
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 from stages.params import load_params, run_stage
 from stages.tables import read_table, write_json, write_table
@@ -61,10 +64,12 @@ def compare(answers: pd.DataFrame) -> dict[str, object]:
     lost = int((~wrong["first"] & wrong["retrained"]).sum())
     won = int((wrong["first"] & ~wrong["retrained"]).sum())
     p = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
+    needed = pictures_needed(won, lost, len(answers))
     return {
         **{name: error_of(values) for name, values in wrong.items()},
         "mcnemar_p": p,
-        "summary": summary(int(wrong["first"].sum()), int(wrong["retrained"].sum()), len(answers), p),
+        "pictures_needed": needed,
+        "summary": summary(int(wrong["first"].sum()), int(wrong["retrained"].sum()), len(answers), p, needed),
     }
 
 
@@ -80,12 +85,28 @@ def error_of(wrong: np.ndarray) -> dict[str, float | int]:
     }
 
 
-def summary(before: int, after: int, n: int, p: float) -> str:
+def pictures_needed(won: int, lost: int, n: int) -> int:
+    """How many test pictures it would take to see this difference in four experiments of five; 0 where there is none.
+
+    won, lost: of `n` pictures those that only the second model gets right, and only the first.
+    """
+    differ, gap = (won + lost) / n, abs(won - lost) / n
+    if gap == 0:
+        return 0
+    sided, power = norm.ppf(0.975), norm.ppf(0.8)
+    return math.ceil(((sided * math.sqrt(differ) + power * math.sqrt(differ - gap**2)) / gap) ** 2)
+
+
+def summary(before: int, after: int, n: int, p: float, needed: int = 0) -> str:
     """The comparison in plain words."""
     counts = f"{before} of {n} wrong before cleaning, {after} of {n} after"
     if p < 0.05:
         return f"{counts}: the {'better' if after < before else 'worse'} result is unlikely to be chance (p = {p:.3f})"
-    return f"{counts}: no evidence of a difference at this size (p = {p:.2f})"
+    text = f"{counts}: no evidence of a difference at this size (p = {p:.2f})"
+    if needed > n:
+        digits = 10 ** max(len(str(needed)) - 2, 0)
+        text += f"; about {round(needed / digits) * digits} test pictures would be needed to see it"
+    return text
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ def run_all(project: Project) -> dict[str, bytes]:
 @pytest.mark.slow
 def test_no_stage_before_evaluate_opens_a_test_picture(small: Project):
     small.edit(**{"clean.folds": 2, "lr_find.num_it": 20})
+    (small.path / "data/own/README.md").unlink(missing_ok=True)
     for name in ("gather", "verify", "split"):
         small.stage(name)
     before = run_all(small)
@@ -39,6 +40,7 @@ def test_no_stage_before_evaluate_opens_a_test_picture(small: Project):
 
 @pytest.mark.slow
 def test_the_report_opens_alone_on_a_phone_and_answers_to_keys(browser, small: Project):  # noqa: F811
+    (small.path / "data/own/README.md").unlink(missing_ok=True)
     for name in ("gather", "verify", "split", "baseline", "lr_find"):
         small.stage(name)
     small.stage("train", *TRAIN)
