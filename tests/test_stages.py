@@ -186,7 +186,7 @@ def test_baseline_tells_colours_apart_and_counts_the_majority(small: Project):
     for name in ("gather", "verify", "split", "baseline"):
         small.stage(name)
     figures = json.loads((small.path / "metrics/baseline.json").read_text())["valid"]
-    assert figures == {"majority_error": 0.5, "pixel_l1_error": 0.0, "pixel_l2_error": 0.0}
+    assert figures == {"majority_error": 0.5, "pixel_l1_error": 0.0, "pixel_l2_error": 0.0, "linear_error": 0.0}
 
 
 def test_pixel_distances():
