@@ -247,7 +247,12 @@ def label_errors(judged: pd.DataFrame, params: CleanParams) -> list[Finding]:
     """What becomes of the labels that the machine suspects."""
     action = {"flag": "flag", "drop": "delete", "relabel": "relabel"}[params.auto]
     return [
-        Finding(row.path, action, row.suggestion, f"label error: looks like {row.suggestion} ({row.probability:.2f})")
+        Finding(
+            row.path,
+            action,
+            "" if action == "delete" else row.suggestion,
+            f"label error: looks like {row.suggestion} ({row.probability:.2f})",
+        )
         for row in judged[judged["suspected"] == "yes"].itertuples()
     ]
 
