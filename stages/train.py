@@ -13,13 +13,11 @@ import torch
 
 from stages.params import StageError, load_params, run_stage
 from stages.tables import read_json, read_table, write_json, write_table
-from stages.vision.batches import load_pictures
+from stages.vision.batches import PRESIZE, Pictures, load_pictures
 from stages.vision.device import ComputeParams, start
 from stages.vision.learner import Data, fine_tune
 from stages.vision.model import ModelConfig, create_model, save_model
 from stages.vision.recipe import TrainParams
-
-PRESIZE = 8 / 7  # how much larger than the input training pictures are kept, for views to be cut from
 
 
 def main() -> None:
@@ -51,7 +49,7 @@ def load_data(table: pd.DataFrame, config: ModelConfig) -> Data:
     targets = table["label"].map(config.classes.index)
     train, valid = (table[table["split"] == split] for split in ("train", "valid"))
 
-    def load(rows: pd.DataFrame, size: int) -> torch.Tensor:
+    def load(rows: pd.DataFrame, size: int) -> Pictures:
         return load_pictures(rows["path"].tolist(), size, config.resize, config.interpolation)
 
     return Data(

@@ -28,9 +28,9 @@ RECIPE = {
     "lr_mult": 100,
     "weight_decay": 0.01,
     "label_smoothing": 0.1,
-    "augment": {"min_scale": 0.5, "flip": 0.5, "rotate": 10, "zoom": 1.1, "warp": 0.2, "lighting": 0.2},
+    "augment": {"mult": 1, "min_scale": 0.5, "flip": 0.5, "rotate": 10, "zoom": 1.1, "warp": 0.2, "lighting": 0.2},
 }
-STILL = {"min_scale": 1, "flip": 0, "rotate": 0, "zoom": 1, "warp": 0, "lighting": 0}
+STILL = {"mult": 1, "min_scale": 1, "flip": 0, "rotate": 0, "zoom": 1, "warp": 0, "lighting": 0}
 
 
 def recipe(**changes) -> TrainParams:

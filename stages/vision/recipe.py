@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from stages.params import Params
 
@@ -10,12 +10,19 @@ from stages.params import Params
 class AugmentParams(Params):
     """Random changes to every training picture, drawn anew each epoch. Zero, or min_scale 1, switches one off."""
 
+    mult: float = Field(ge=0, le=4)
     min_scale: float = Field(gt=0, le=1)
     flip: float = Field(ge=0, le=1)
     rotate: float = Field(ge=0, le=180)
     zoom: float = Field(ge=1, le=4)
     warp: float = Field(ge=0, lt=1)
     lighting: float = Field(ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _possible(self) -> "AugmentParams":
+        if self.mult * max(self.warp, self.lighting) >= 1:
+            raise ValueError("should keep warp and lighting below 1 when multiplied by mult")
+        return self
 
 
 class TrainParams(Params):
