@@ -1,19 +1,22 @@
 """fast.ai's fine_tune(4) and our train on the same photos: seconds, errors and memory, side by side.
 
     python benchmarks/train.py FOLDER --fastai-python PYTHON     # FOLDER: a folder for each class
-    python benchmarks/train.py --scale                           # ours alone, on generated pictures
+    python benchmarks/train.py --scale 500 2000 8000             # ours alone, on so many generated pictures
 
-Both get the same verified pictures (data/images), the same split, the same backbone weights (tf_efficientnet_lite0 from
-the installed package), the same seeds and the same cores, each in a process of its own, in turn. fastai is used as its
-book uses it (Howard and Gugger, chapter 2): RandomResizedCrop(224, min_scale=0.5), aug_transforms(), 64 pictures a
-batch, vision_learner, fine_tune(4). Ours is the stage train with params.yaml as it is.
+The comparison: both get the same verified pictures (data/images), the same split, the same backbone weights
+(tf_efficientnet_lite0 from the installed package), the same seeds and the same cores, each in a process of its own, in
+turn. fastai is used as its book uses it (Howard and Gugger, chapter 2): RandomResizedCrop(224, min_scale=0.5),
+aug_transforms(), 64 pictures a batch, vision_learner, fine_tune(4). Ours is the stage train with params.yaml as it is.
 
 fit: fastai decodes in every epoch, so that its fine_tune contains all decoding; ours is therefore counted from the
-first picture decoded to the last epoch, and the part after decoding is given beside it. Neither counts imports.
+first picture decoded to the last epoch, and the part of decoding is given beside it. Neither counts imports.
 error: of the valid and of the test split together; neither is trained on or chosen by. memory: the highest resident
 set of the main process; fastai's loader processes, which come on top, are not counted. Where others use the machine
 too, the ratio of CPU seconds is the steadier figure. --results FILE keeps every run, so that a benchmark which was
 stopped goes on where it stood.
+
+--scale: a frozen and a full epoch of a tiny model (test_efficientnet, random weights) on generated JPEGs of 256 pixels
+a side, four in five to train on, one in five to validate on: what grows is not the model's.
 """
 
 import argparse
@@ -148,12 +151,17 @@ def edit(project: Path, **changes: object) -> None:
     yaml.dump(content, path)
 
 
-def make_project(project: Path, folder: Path) -> None:
-    """A copy of the project with the photos of `folder` gathered, verified and split."""
+def copy_project(project: Path) -> None:
+    """A copy of what the stages need."""
     for name in ("stages", "pawprint", "data/sources", "params.yaml"):
         source, target = ROOT / name, project / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
+
+
+def make_project(project: Path, folder: Path) -> None:
+    """A copy of the project with the photos of `folder` gathered, verified and split."""
+    copy_project(project)
     edit(project, **{"gather.source": "folder", "gather.path": str(folder), "compute.device": "cpu"})
     for stage in ("gather", "verify", "split"):
         subprocess.run([sys.executable, "-m", f"stages.{stage}"], cwd=project, check=True, stderr=subprocess.DEVNULL)
@@ -238,18 +246,65 @@ def table(results: dict[str, list[dict[str, float]]]) -> str:
     return "\n".join(rows)
 
 
+def scale(arguments: argparse.Namespace) -> None:
+    rows = [
+        "| pictures | decoding, s | a frozen and a full epoch, s | ms a picture | peak memory, MB |",
+        "|---|---|---|---|---|",
+    ]
+    with tempfile.TemporaryDirectory(dir=".") as temporary:  # not in /tmp, which may be memory
+        for count in arguments.scale:
+            project = Path(temporary) / str(count)
+            make_generated(project, count)
+            run = measure("ours", sys.executable, project, 42, Path("none"), arguments.cores)
+            fit = run["fit"] - run["decode"]
+            each = 1000 * run["fit"] / count
+            rows.append(f"| {count:,} | {run['decode']:.1f} | {fit:.1f} | {each:.2f} | {run['memory']:,.0f} |")
+            shutil.rmtree(project)
+    print("\n".join(rows))
+
+
+def make_generated(project: Path, count: int) -> None:
+    """A project with so many pictures in two classes, drawn as coloured blocks and split already."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    copy_project(project)
+    still = {"arch": "test_efficientnet", "pretrained": False, "freeze_epochs": 1, "epochs": 1}
+    edit(project, **{f"train.{key}": value for key, value in still.items()}, **{"compute.device": "cpu"})
+    drawn = []
+    for seed in range(64):
+        blocks = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        blocks[..., seed % 2] //= 2
+        buffer = io.BytesIO()
+        Image.fromarray(blocks).resize((256, 256)).save(buffer, "JPEG", quality=90)
+        drawn.append(buffer.getvalue())
+    lines = ["path,label,group,split"]
+    (project / "data/images").mkdir()
+    for i in range(count):
+        (project / f"data/images/{i}.jpg").write_bytes(drawn[i % 64])
+        split = "valid" if i % 5 == 4 else "train"
+        lines.append(f"data/images/{i}.jpg,{'ab'[i % 2]},{i},{split}")
+    (project / "data/split.csv").write_text("\n".join(lines) + "\n")
+
+
 def main() -> None:
     if sys.argv[1:2] == ["--run"]:
         name, seed, weights, answer = sys.argv[2:]
         Path(answer).write_text(json.dumps(RUNS[name](int(seed), weights)))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--scale", type=int, nargs="+", metavar="COUNT", help="ours alone, on generated pictures")
     parser.add_argument("--fastai-python", default=sys.executable, help="a Python with fastai and timm")
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--results", type=Path, help="a JSON file of runs: read, and added to")
-    compare(parser.parse_args())
+    arguments = parser.parse_args()
+    if bool(arguments.folder) == bool(arguments.scale):
+        parser.error("give either a folder of photos or --scale")
+    scale(arguments) if arguments.scale else compare(arguments)
 
 
 if __name__ == "__main__":
