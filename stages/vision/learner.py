@@ -302,14 +302,14 @@ class Learner:
 def warning(rows: list[dict[str, Any]], classes: int) -> str:
     """What is wrong with the curves of a finished training, in one line; "" where nothing is.
 
-    The rules: the last training loss is above that of guessing, ln(classes): the rate is too high. It is within a tenth
-    of it: the rate is too low, or the epochs too few. In the last phase, valid loss was lowest three or more epochs
-    before the end, is more than 5 % above that now, and training loss fell further meanwhile: it overfits.
+    The rules: the last training loss is more than a tenth above that of guessing, ln(classes): the rate is too high. It
+    is within a tenth of it: the rate is too low, or the epochs too few. In the last phase, valid loss was lowest three
+    or more epochs before the end, is more than 5 % above that now, and training loss fell meanwhile: it overfits.
     """
     if not rows:
         return ""
     last, guessing = rows[-1], math.log(max(classes, 2))
-    if last["train_loss"] > guessing:
+    if last["train_loss"] > 1.1 * guessing:
         return f"training loss ends at {last['train_loss']:.3g}, above guessing ({guessing:.3g}): lower train.lr"
     if last["train_loss"] > 0.9 * guessing:
         return (

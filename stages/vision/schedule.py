@@ -25,7 +25,7 @@ def warm_restarts(done: float, ends: list[int]) -> tuple[float, float]:
     Returns the factor for the highest learning rate, and the momentum, which stands at 0.9.
     Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", arXiv:1608.03983, formula 5.
     """
-    epoch = done * ends[-1]
+    epoch = round(done * ends[-1], 9)  # a restart falls on its step, whatever the division rounded
     cycle = next((i for i, end in enumerate(ends) if epoch < end), len(ends) - 1)
     start = ends[cycle - 1] if cycle else 0
     return _cosine(1, 0, min((epoch - start) / (ends[cycle] - start), 1)), 0.9

@@ -1,0 +1,92 @@
+"""Training as processes see it: killed and started again, and shared by two of them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+from safetensors.numpy import load_file
+
+from tests.conftest import Project, make_pictures
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # as torchrun sets it; and threads on busy cores wait for each other
+
+
+def prepare(small: Project) -> None:
+    for name in ("gather", "verify", "split"):
+        small.stage(name)
+
+
+def arguments(name: str) -> list[str]:
+    return ["--table", "data/split.csv", "--model", f"models/{name}.safetensors", "--metrics", f"metrics/{name}"]
+
+
+def outputs(project: Project, name: str) -> list[bytes]:
+    files = (f"models/{name}.safetensors", f"metrics/{name}.csv", f"metrics/{name}.json")
+    return [(project.path / file).read_bytes() for file in files]
+
+
+def kill_after_a_checkpoint(project: Project, name: str) -> None:
+    """Start a training and send it SIGKILL once it has left the state of an epoch of the whole model."""
+    checkpoint = project.path / f"models/.{name}.checkpoint"
+    command = [sys.executable, "-m", "stages.train", *arguments(name)]
+    process = subprocess.Popen(
+        command, cwd=project.path, env={**os.environ, **ONE_THREAD}, stderr=subprocess.PIPE, text=True
+    )
+    seen, deadline = set(), time.monotonic() + 120
+    while len(seen) < 2 and process.poll() is None and time.monotonic() < deadline:
+        if checkpoint.exists():
+            seen.add(checkpoint.stat().st_ino)  # a new file each time: of the frozen epochs, of the first whole one
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, process.stderr.read()
+    assert checkpoint.exists()
+
+
+def test_a_killed_training_goes_on_to_the_same_bytes(small: Project):
+    small.edit(**{"train.epochs": 8, "train.ema": 0.9, "train.mixup": 0.2})
+    prepare(small)
+    small.stage("train", *arguments("whole"), **ONE_THREAD)
+    assert not (small.path / "models/.whole.checkpoint").exists()
+    kill_after_a_checkpoint(small, "killed")
+    assert not (small.path / "models/killed.safetensors").exists()
+    done = small.stage("train", *arguments("killed"), **ONE_THREAD)
+    assert "going on after epoch" in done.stderr
+    assert outputs(small, "killed") == outputs(small, "whole")
+    assert not (small.path / "models/.killed.checkpoint").exists()
+
+
+def test_other_params_do_not_go_on_from_what_was_left(small: Project):
+    small.edit(**{"train.epochs": 8})
+    prepare(small)
+    kill_after_a_checkpoint(small, "killed")
+    small.edit(**{"train.lr": 0.001, "train.epochs": 2})
+    done = small.stage("train", *arguments("killed"), **ONE_THREAD)
+    assert "going on" not in done.stderr
+    small.stage("train", *arguments("whole"), **ONE_THREAD)
+    assert outputs(small, "killed") == outputs(small, "whole")
+
+
+def test_two_processes_train_the_model_of_one(small: Project):
+    make_pictures(small.path / "data/own", {"blue": 11})  # another weight than the other classes'
+    small.edit(**{"train.batch_size": 9, "train.lr": [0.01, 0.01]})  # shares of unequal size
+    small.edit(**{"train.mixup": 0.4, "train.class_weights": "balanced"})
+    prepare(small)
+    small.stage("train", *arguments("one"), **ONE_THREAD)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = small.run(*torchrun, "-m", "stages.train", *arguments("two"), **ONE_THREAD)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("at the last epoch") == 1  # only one of them reports and writes
+    one, two = (load_file(small.path / f"models/{name}.safetensors") for name in ("one", "two"))
+    difference = max(np.abs(one[name] - two[name]).max() for name in one)
+    print("DIFF", difference)
+    assert difference < 1e-3
+    tables = [pd.read_csv(small.path / f"metrics/{name}.csv") for name in ("one", "two")]
+    pd.testing.assert_frame_equal(*tables, rtol=1e-3, atol=1e-4)
+    figures = [json.loads((small.path / f"metrics/{name}.json").read_text()) for name in ("one", "two")]
+    assert figures[0]["train_pictures"] == figures[1]["train_pictures"]
+    assert not list((small.path / "models").glob(".*"))
