@@ -83,10 +83,18 @@ def test_two_processes_train_the_model_of_one(small: Project):
     assert done.stderr.count("at the last epoch") == 1  # only one of them reports and writes
     one, two = (load_file(small.path / f"models/{name}.safetensors") for name in ("one", "two"))
     difference = max(np.abs(one[name] - two[name]).max() for name in one)
-    print("DIFF", difference)
-    assert difference < 1e-3
+    assert difference < 1e-5  # 3e-7 was measured; shares that are weighted wrongly, or not split, give 1e-2
     tables = [pd.read_csv(small.path / f"metrics/{name}.csv") for name in ("one", "two")]
-    pd.testing.assert_frame_equal(*tables, rtol=1e-3, atol=1e-4)
+    pd.testing.assert_frame_equal(*tables, rtol=1e-4)
     figures = [json.loads((small.path / f"metrics/{name}.json").read_text()) for name in ("one", "two")]
     assert figures[0]["train_pictures"] == figures[1]["train_pictures"]
     assert not list((small.path / "models").glob(".*"))
+
+
+def test_a_sweep_without_descent_is_said_to_be_one_and_auto_refuses_it(small: Project):
+    prepare(small)
+    small.edit(**{"lr_find.start_lr": 1e-9, "lr_find.end_lr": 1e-8, "train.class_weights": "balanced"})
+    assert "lr_find: no suggestion: the loss never fell" in small.stage("lr_find", **ONE_THREAD).stderr
+    assert json.loads((small.path / "metrics/lr_find.json").read_text())["valley"] is None
+    small.edit(**{"train.lr": "auto"})
+    assert "train.lr is 'auto', but lr_find found no valley" in small.failing_stage("train", *arguments("x"))

@@ -378,7 +378,8 @@ def test_the_suggestions_are_read_off_the_descent():
     ("losses", "note"),
     [
         (np.full(100, 1.1), "never fell"),
-        (np.linspace(1.1, 3, 100), "never fell"),
+        (np.linspace(1.1, 1.5, 100), "never fell"),
+        (np.linspace(1.1, 3, 100), "diverged at once"),
         (np.array([1.1, 2.2]), "diverged at once"),
         (np.array([]), "diverged at once"),
     ],
