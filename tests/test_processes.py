@@ -47,17 +47,23 @@ def kill_after_a_checkpoint(project: Project, name: str) -> None:
     assert checkpoint.exists()
 
 
-def test_a_killed_training_goes_on_to_the_same_bytes(small: Project):
+def test_dvc_repro_takes_a_killed_training_to_the_same_bytes(small: Project):
     small.edit(**{"train.epochs": 8, "train.ema": 0.9, "train.mixup": 0.2})
     prepare(small)
     small.stage("train", *arguments("whole"), **ONE_THREAD)
     assert not (small.path / "models/.whole.checkpoint").exists()
-    kill_after_a_checkpoint(small, "killed")
-    assert not (small.path / "models/killed.safetensors").exists()
-    done = small.stage("train", *arguments("killed"), **ONE_THREAD)
-    assert "going on after epoch" in done.stderr
-    assert outputs(small, "killed") == outputs(small, "whole")
-    assert not (small.path / "models/.killed.checkpoint").exists()
+    kill_after_a_checkpoint(small, "first")
+    assert not (small.path / "models/first.safetensors").exists()
+    for name in ("models/first.safetensors", "metrics/train.csv", "metrics/lr_find.json"):
+        (small.path / name).write_text("{}")  # outs of an older run, which DVC removes first, and a dep
+    subprocess.run(["git", "init", "-q"], cwd=small.path, check=True)
+    assert small.run("dvc", "init", "-q").returncode == 0
+    done = small.run("dvc", "repro", "--single-item", "train", **ONE_THREAD)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "going on after epoch" in done.stderr + done.stdout
+    files = ("models/first.safetensors", "metrics/train.csv", "metrics/train.json")
+    assert [(small.path / file).read_bytes() for file in files] == outputs(small, "whole")
+    assert not (small.path / "models/.first.checkpoint").exists()
 
 
 def test_other_params_do_not_go_on_from_what_was_left(small: Project):

@@ -175,6 +175,22 @@ def test_a_training_goes_on_from_any_epoch_to_the_same_bits(tmp_path, saves, cha
     assert len(steps) == 3 * (4 - saves)  # the epochs before are not trained again: three steps an epoch
 
 
+def test_dropout_goes_on_to_the_same_bits_too(tmp_path):
+    def with_dropout(checkpoint: Checkpoint | None = None) -> Learner:
+        learner = make_learner(checkpoint)
+        learner.model.drop_rate = 0.5
+        return learner
+
+    whole, plain, path = with_dropout(), make_learner(), tmp_path / ".x.checkpoint"
+    assert whole.train() != plain.train()
+    with pytest.raises(Killed):
+        with_dropout(Fragile(path, "f", saves=2)).train()
+    torch.rand(5)
+    again = with_dropout(Checkpoint(path, "f"))
+    assert again.train() == whole.rows
+    assert same(whole.model.state_dict(), again.model.state_dict())
+
+
 def test_a_checkpoint_of_the_frozen_epochs_alone_gives_the_head_back(tmp_path):
     path = tmp_path / ".x.checkpoint"
     rows, state = trained(epochs=0)
@@ -336,6 +352,7 @@ def test_only_the_last_phase_is_judged_for_overfitting():
 def test_a_loss_of_guessing_names_the_rate():
     assert "raise train.lr" in warning(curve([1.1, 1.08], [1.1, 1.1]), 3)
     assert "lower train.lr" in warning(curve([1.1, 1.5], [1.1, 1.1]), 3)
+    assert warning(curve([1.1, 1.05], [1.1, 0.7]), 3) == ""  # mixup keeps the training loss high
     assert warning(curve([1.1, 0.9], [1.1, 0.9]), 3) == ""
     assert warning([], 3) == ""
 

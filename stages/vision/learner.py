@@ -183,6 +183,9 @@ class Learner:
             # Batch-norm keeps the body's running statistics, which come from a million pictures; those of a few small
             # batches are noise, and the model is asked about pictures one at a time.
             freeze_batch_norm(self.model.train())
+            torch.manual_seed(
+                self.params.seed + epoch
+            )  # of dropout, where the model has it: no epoch needs the last one's
             for batch in torch.randperm(len(self.targets), generator=self.generator).split(self.sizes):
                 factor, momentum = phase.schedule(step / total)
                 for group, top in zip(optimizer.param_groups, highest, strict=True):
@@ -281,7 +284,6 @@ class Learner:
                 optimizer=optimizer.state_dict(),
                 scaler=scaler.state_dict(),
                 generator=self.generator.get_state(),
-                dropout=torch.get_rng_state(),
             )
 
     def load(self) -> dict[str, Any] | None:
@@ -293,7 +295,6 @@ class Learner:
             self.rows = list(found[0]["rows"])
             self.model.load_state_dict(found[0]["model"])
             self.generator.set_state(found[0]["generator"])
-            torch.set_rng_state(found[0]["dropout"])
             if self.rank == 0:
                 print(f"train: going on after epoch {len(self.rows)} from {self.checkpoint.path}", file=sys.stderr)
         return found[0]
@@ -302,16 +303,17 @@ class Learner:
 def warning(rows: list[dict[str, Any]], classes: int) -> str:
     """What is wrong with the curves of a finished training, in one line; "" where nothing is.
 
-    The rules: the last training loss is more than a tenth above that of guessing, ln(classes): the rate is too high. It
-    is within a tenth of it: the rate is too low, or the epochs too few. In the last phase, valid loss was lowest three
-    or more epochs before the end, is more than 5 % above that now, and training loss fell meanwhile: it overfits.
+    The rules: the last training loss is more than a tenth above that of guessing, ln(classes): the rate is too high.
+    Neither loss is more than a tenth below it: the rate is too low, or the epochs too few. In the last phase, valid
+    loss was lowest three or more epochs before the end, is more than 5 % above that now, and training loss fell
+    meanwhile: it overfits.
     """
     if not rows:
         return ""
     last, guessing = rows[-1], math.log(max(classes, 2))
     if last["train_loss"] > 1.1 * guessing:
         return f"training loss ends at {last['train_loss']:.3g}, above guessing ({guessing:.3g}): lower train.lr"
-    if last["train_loss"] > 0.9 * guessing:
+    if min(last["train_loss"], last["valid_loss"]) > 0.9 * guessing:
         return (
             f"training loss ends at {last['train_loss']:.3g}, near guessing ({guessing:.3g}): raise train.lr or epochs"
         )
