@@ -51,7 +51,7 @@ class TrainParams(Params):
         rates = value if isinstance(value, (list, tuple)) and len(value) == 2 else [value]
         numbers = all(isinstance(rate, (int, float)) and not isinstance(rate, bool) for rate in rates)
         if not numbers or not all(0 < rate <= 10 for rate in rates) or rates[0] > rates[-1]:
-            raise ValueError("should be a number above 0 and at most 10, two such numbers [low, high], or auto")
+            raise ValueError("should be a number above 0 and at most 10, or auto, or two such numbers [low, high]")
         return tuple(map(float, rates)) if len(rates) == 2 else float(rates[0])
 
     @field_validator("cycle_mult")
