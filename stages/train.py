@@ -9,6 +9,7 @@ On several GPUs or machines: `torchrun --nproc-per-node GPUS -m stages.train --t
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from stages.tables import read_json, read_table, write_json, write_table
 from stages.vision.batches import load_pictures
 from stages.vision.checkpoint import Checkpoint, fingerprint
 from stages.vision.device import ComputeParams, processes, start, stop
-from stages.vision.learner import LR_SPREAD, Data, Learner, warning
+from stages.vision.learner import LR_SPREAD, Data, Learner
 from stages.vision.model import ModelConfig, create_model, save_model
 from stages.vision.recipe import TrainParams
 
@@ -114,6 +115,34 @@ def report(epochs: list[dict], classes: int) -> None:
         print(f"train: {'; '.join(parts)}", file=sys.stderr)
     if found := warning(epochs, classes):
         print(f"train: warning: {found}", file=sys.stderr)
+
+
+def warning(epochs: list[dict], classes: int) -> str:
+    """What is wrong with the curves of a finished training, in one line; "" where nothing is.
+
+    The rules: the last training loss is more than a tenth above that of guessing, ln(classes): the rate is too high.
+    Neither loss is more than a tenth below it: the rate is too low, or the epochs too few. In the last phase, valid
+    loss was lowest three or more epochs before the end, is more than 5 % above that now, and training loss fell
+    meanwhile: it overfits.
+    """
+    if not epochs:
+        return ""
+    last, guessing = epochs[-1], math.log(max(classes, 2))
+    if last["train_loss"] > 1.1 * guessing:
+        return f"training loss ends at {last['train_loss']:.3g}, above guessing ({guessing:.3g}): lower train.lr"
+    if min(last["train_loss"], last["valid_loss"]) > 0.9 * guessing:
+        return (
+            f"training loss ends at {last['train_loss']:.3g}, near guessing ({guessing:.3g}): raise train.lr or epochs"
+        )
+    curve = [row for row in epochs if row["phase"] == last["phase"]]
+    low = min(curve, key=lambda row: row["valid_loss"])
+    rose = last["valid_loss"] > 1.05 * low["valid_loss"] and last["train_loss"] < low["train_loss"]
+    if rose and last["epoch"] - low["epoch"] >= 3:
+        return (
+            f"it overfits: valid loss rose from {low['valid_loss']:.3g} in epoch {low['epoch']} to "
+            f"{last['valid_loss']:.3g} while training loss fell; fewer epochs, more augment or weight_decay may help"
+        )
+    return ""
 
 
 if __name__ == "__main__":

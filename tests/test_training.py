@@ -11,9 +11,10 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from stages.lr_find import suggest
 from stages.params import StageError, check
+from stages.train import warning
 from stages.vision import learner as module
 from stages.vision.checkpoint import Checkpoint, fingerprint
-from stages.vision.learner import Data, Learner, class_weights, mixup, moving_average, warning
+from stages.vision.learner import Data, Learner, class_weights, mixup, moving_average
 from stages.vision.model import create_model
 from stages.vision.predict import in_batches
 from stages.vision.recipe import TrainParams
