@@ -38,10 +38,10 @@ def main() -> None:
     lr = read_json("metrics/lr_find.json")["valley"] if params.lr == "auto" else params.lr
     if lr is None:
         raise StageError("train.lr is 'auto', but lr_find found no valley; set a number, and see metrics/lr_find.csv")
+    data = load_data(seen, config)
     settings = f"{params} {lr} {device} {torch.get_num_threads()} {processes()[1]} {seen.to_csv(index=False)}"
     name = fingerprint(settings, seen["path"], model.state_dict())
     checkpoint = Checkpoint(arguments.model.with_name(f".{arguments.model.stem}.checkpoint"), name)
-    data = load_data(seen, config)
     rates = lr if isinstance(lr, tuple) else (lr / LR_SPREAD, lr)
     epochs = Learner(model, config, data, params, rates, device, checkpoint).train()
     if processes()[0] == 0:

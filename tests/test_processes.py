@@ -104,3 +104,11 @@ def test_a_sweep_without_descent_is_said_to_be_one_and_auto_refuses_it(small: Pr
     assert json.loads((small.path / "metrics/lr_find.json").read_text())["valley"] is None
     small.edit(**{"train.lr": "auto"})
     assert "train.lr is 'auto', but lr_find found no valley" in small.failing_stage("train", *arguments("x"))
+
+
+def test_a_picture_that_is_gone_is_named(small: Project):
+    prepare(small)
+    table = pd.read_csv(small.path / "data/split.csv")
+    gone = table.loc[table["split"] == "train", "path"].iloc[0]
+    (small.path / gone).unlink()
+    assert f"{gone} cannot be read" in small.failing_stage("train", *arguments("x"))
