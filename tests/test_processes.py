@@ -9,6 +9,8 @@ import time
 
 import numpy as np
 import pandas as pd
+import pytest
+import torch
 from safetensors.numpy import load_file
 
 from tests.conftest import Project, make_pictures
@@ -112,3 +114,13 @@ def test_a_picture_that_is_gone_is_named(small: Project):
     gone = table.loc[table["split"] == "train", "path"].iloc[0]
     (small.path / gone).unlink()
     assert f"{gone} cannot be read" in small.failing_stage("train", *arguments("x"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_gpu_gives_the_same_bytes_twice(small: Project, precision):
+    small.edit(**{"compute.device": "cuda", "train.precision": precision, "train.mixup": 0.4, "train.ema": 0.9})
+    prepare(small)
+    for name in ("one", "two"):
+        small.stage("train", *arguments(name))
+    assert outputs(small, "one") == outputs(small, "two")
