@@ -118,7 +118,8 @@ def run_ours(seed: int, weights: str) -> dict[str, float]:
     from stages.vision.predict import predict
 
     clock = Clock()
-    train.load_data, train.fine_tune = clock.of("decode", train.load_data), clock.of("fit", train.fine_tune)
+    train.load_data = clock.of("decode", train.load_data)
+    train.Learner.train = clock.of("fit", train.Learner.train)
     sys.argv = ["train", "--table", "data/split.csv", "--model", "models/ours.safetensors", "--metrics", "metrics/ours"]
     train.main()
     for unit in ("", "_cpu"):
