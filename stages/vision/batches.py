@@ -4,7 +4,9 @@ Up to `RESIDENT` bytes they are one tensor in memory, above it a file that is re
 not grow with the number of pictures. Both give the same batches.
 """
 
+import copy
 import errno
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -24,31 +26,35 @@ RESIDENT = 2**29  # bytes of pictures of one kind (to train on, to validate on) 
 
 
 class OnDisk:
-    """Pictures, uint8 (N, S, S, 3), in a file: indexed, sliced, split and moved as the tensor of them would be.
+    """Pictures, uint8 (N, S, S, 3), in a file: indexed, split and moved as the tensor of them would be.
 
     The file has no name and is gone with the process, however that ends. It is read and written at offsets rather than
     mapped: pages of a mapping count as the process's memory for as long as there is any to spare.
     """
 
-    def __init__(self, count: int, size: int, device: torch.device | None = None) -> None:
-        self.shape = (count, size, size, 3)
-        self.stride = size * size * 3
-        self.device = device or torch.device("cpu")
+    def __init__(self, count: int, size: int) -> None:
+        self.size, self.stride = size, size * size * 3
+        self.rows = range(count)
+        self.device = torch.device("cpu")
         self.file = tempfile.TemporaryFile(dir=".")  # noqa: SIM115 (read as long as this lives); not in /tmp: memory
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return len(self.rows)
 
     def __setitem__(self, i: int, picture: np.ndarray) -> None:
-        if os.pwrite(self.file.fileno(), picture.tobytes(), i * self.stride) < self.stride:
+        if os.pwrite(self.file.fileno(), picture.tobytes(), self.rows[i] * self.stride) < self.stride:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def __getitem__(self, index: Tensor | slice) -> Tensor:
-        """The pictures of an index, int64 (n,), or a slice, as a tensor on the device."""
-        chosen = range(*index.indices(len(self))) if isinstance(index, slice) else index.tolist()
-        batch = torch.empty((len(chosen), *self.shape[1:]), dtype=torch.uint8, pin_memory=self.device.type == "cuda")
-        for row, i in zip(batch.numpy(), chosen, strict=True):
-            os.preadv(self.file.fileno(), [row], i * self.stride)
+    def __getitem__(self, index: "Tensor | slice") -> "Tensor | OnDisk":
+        """The pictures at an index, int64 (n,), as a tensor on the device; those of a slice stay in the file."""
+        if isinstance(index, slice):
+            part = copy.copy(self)
+            part.rows = self.rows[index]
+            return part
+        shape = (len(index), self.size, self.size, 3)
+        batch = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        for picture, i in zip(batch.numpy(), index.tolist(), strict=True):
+            os.preadv(self.file.fileno(), [picture], self.rows[i] * self.stride)
         return batch.to(self.device, non_blocking=True)
 
     def split(self, n: int) -> "Batches":
@@ -57,13 +63,11 @@ class OnDisk:
 
     def to(self, device: torch.device) -> "Tensor | OnDisk":
         """On a GPU that has twice the room, a tensor there; otherwise these pictures, of which batches go there."""
+        moved = self[:]
+        moved.device = device
         if device.type == "cuda" and 2 * len(self) * self.stride < torch.cuda.mem_get_info(device)[0]:
-            whole = torch.empty(self.shape, dtype=torch.uint8, device=device)
-            for start in range(0, len(self), 1024):
-                whole[start : start + 1024] = self[start : start + 1024]
-            return whole
-        self.device = device
-        return self
+            return torch.cat(list(moved.split(1024)))
+        return moved
 
 
 class Batches(Sequence[Tensor]):
@@ -73,12 +77,13 @@ class Batches(Sequence[Tensor]):
         self.pictures, self.n = pictures, n
 
     def __len__(self) -> int:
-        return -(-len(self.pictures) // self.n)
+        return math.ceil(len(self.pictures) / self.n)
 
     def __getitem__(self, i: int) -> Tensor:
-        if not 0 <= i < len(self):
+        chosen = range(len(self.pictures))[i * self.n : (i + 1) * self.n]
+        if not chosen:
             raise IndexError(i)
-        return self.pictures[i * self.n : (i + 1) * self.n]
+        return self.pictures[torch.tensor(chosen)]
 
 
 Pictures = Tensor | OnDisk

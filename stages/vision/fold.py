@@ -39,7 +39,7 @@ def fold(model: nn.Module, size: int) -> nn.Module:
     """
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     folded = copy.deepcopy(model, shared).eval()
-    probe = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(next(model.parameters()).device)
+    probe = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(next(model.parameters()))
     for conv_name, norm_name in pairs(folded, probe):
         conv, norm = folded.get_submodule(conv_name), folded.get_submodule(norm_name)
         put(folded, conv_name, ConvNorm(conv, norm))
