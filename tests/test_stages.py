@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from pawprint.shipped.predict import to_square
-from stages.baseline import distances
 from stages.evaluate import compare, error_of
 from stages.gather import open_source  # noqa: F401  (importing it must not need torch)
 from stages.interpret import calibration_error, tabulate
 from stages.lr_find import suggest, valley
 from stages.params import StageError
+from stages.pixels import distances
 from stages.split import SplitParams, assign, find_groups
 from stages.tables import read_table
 from tests.conftest import PHOTOS, Project, make_pictures
