@@ -13,7 +13,16 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT.parent / "shared" / "data"
-PROJECT = ("stages", "pawprint", "data/sources", "data/own", "data/decisions.csv", "dvc.yaml", "params.yaml")
+PROJECT = (
+    "stages",
+    "pawprint",
+    "data/sources",
+    "data/own",
+    "data/strangers",
+    "data/decisions.csv",
+    "dvc.yaml",
+    "params.yaml",
+)
 
 
 class Project:

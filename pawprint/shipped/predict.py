@@ -43,15 +43,15 @@ class Classifier:
         return np.asarray(to_square(upright, config["size"], config["resize"], config["interpolation"]))
 
     def classify(self, prepared: Sequence[np.ndarray]) -> list[dict]:
-        """For each picture its label, probability, whether it is none of the classes, and all probabilities."""
+        """For each picture: label, probability, whether it is none of these and by which score, all probabilities."""
         wanted = {"pictures": np.stack(prepared)}
         probabilities, scores = self.session.run(["probabilities", "none_score"], wanted)
         answers = []
         for row, score in zip(probabilities.tolist(), scores.tolist(), strict=True):
             chances = dict(zip(self.config["classes"], row, strict=True))
             label = max(chances, key=chances.get)
-            none = score > self.config["none_threshold"]
-            answers.append({"label": label, "probability": chances[label], "none": none, "probabilities": chances})
+            found = {"label": label, "probability": chances[label], "none": score > self.config["none_threshold"]}
+            answers.append({**found, "none_score": score, "probabilities": chances})
         return answers
 
     def __call__(self, image: Image.Image) -> dict:
