@@ -3,6 +3,7 @@
 import argparse
 import csv
 import glob
+import io
 import json
 import os
 import sys
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `pawprint predict`."""
     parser.add_argument("export", type=Path, help="the exported folder")
     parser.add_argument("paths", nargs="+", help="files, folders, patterns, or - for a list of files on standard input")
+    parser.add_argument("--allow-urls", action="store_true", help="fetch http(s) addresses among the paths")
     parser.add_argument("--format", choices=("table", "csv", "jsonl"), default="table")
 
 
@@ -36,7 +38,13 @@ def run(arguments: argparse.Namespace) -> None:
     files = list(find(arguments.paths))
     if not files:
         sys.exit(f"pawprint: no pictures in {', '.join(arguments.paths)}")
-    rows = tqdm(ask(classifier, files), "predict", len(files), unit="picture", disable=len(files) < 2 * BATCH)
+    rows = tqdm(
+        ask(classifier, files, arguments.allow_urls),
+        "predict",
+        len(files),
+        unit="picture",
+        disable=len(files) < 2 * BATCH,
+    )
     failed = write(rows, arguments.format, classifier.config["classes"], sys.stdout)
     sys.exit(1 if failed else 0)
 
@@ -44,7 +52,9 @@ def run(arguments: argparse.Namespace) -> None:
 def find(paths: Iterable[str]) -> Iterator[str]:
     """The files that the arguments name, in order: a folder gives its pictures, a pattern its matches, sorted."""
     for path in paths:
-        if path == "-":
+        if is_url(path):
+            yield path
+        elif path == "-":
             yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
         elif Path(path).is_dir():
             yield from (str(each) for each in sorted(Path(path).rglob("*")) if each.suffix.lower() in PICTURES)
@@ -54,12 +64,28 @@ def find(paths: Iterable[str]) -> Iterator[str]:
             yield path  # a file, or a name that becomes an error row
 
 
-def ask(classifier: Classifier, files: Iterable[str]) -> Iterator[dict]:
+def is_url(path: str) -> bool:
+    """Whether it is an address on the web."""
+    return path.lower().startswith(("http://", "https://"))
+
+
+def read(file: str, allow_urls: bool) -> str | io.BytesIO:
+    """What PIL opens: the name of a file, or what stands at an address. Raises OSError where it may not, or cannot."""
+    if not is_url(file):
+        return file
+    if not allow_urls:
+        raise OSError(0, "an address on the web; --allow-urls fetches it")
+    from pawprint.web import fetch  # here: nothing else of predict needs a network
+
+    return io.BytesIO(fetch(file))
+
+
+def ask(classifier: Classifier, files: Iterable[str], allow_urls: bool = False) -> Iterator[dict]:
     """A row a file: its name and the model's answer, or its name and an error. Decodes while the model computes."""
 
     def prepare(file: str) -> np.ndarray | str:
         try:
-            with Image.open(file) as image:
+            with Image.open(read(file, allow_urls)) as image:
                 return classifier.prepare(image)
         except UnidentifiedImageError:
             return "not a picture"
