@@ -23,7 +23,7 @@ from typing import Any
 
 import uvicorn
 from PIL import Image, UnidentifiedImageError
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -75,6 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
         max_pixels=int(arguments.max_megapixels * 1e6),
         queue=arguments.queue,
         records=records,
+        card=card.read_text(encoding="utf-8") if (card := arguments.export / "README.md").is_file() else "",
     )
     uvicorn.run(app, host=arguments.host, port=arguments.port, timeout_graceful_shutdown=10, server_header=False)
 
@@ -133,11 +134,13 @@ def make_app(
     max_pixels: int = 50_000_000,
     queue: int = 32,
     records: Sequence[Record] = (),
+    patience: float = 30,
+    card: str = "",
 ) -> Starlette:
     """The application: /, /predict, /healthz, /model and /metrics.
 
     max_bytes: of a body; max_pixels: of a picture, width times height; queue: pictures under way at a time;
-    records: what writes answers down. Where one cannot, the client has its answer all the same, and it is counted.
+    patience: seconds in which a body must have come; card: the model card, Markdown; records: what writes answers down. Where one cannot, the client has its answer all the same, and it is counted.
     """
     registry = CollectorRegistry()
     requests = Counter("pawprint_predictions", "Answers of /predict by status", ["status"], registry=registry)
@@ -145,6 +148,8 @@ def make_app(
     unwritten = Counter("pawprint_records_failed", "Answers that could not be written down", registry=registry)
     pool = ThreadPoolExecutor(os.cpu_count(), "predict")
     waiting = 0
+    gauge = Gauge("pawprint_predictions_waiting", "Pictures under way, in the queue too", registry=registry)
+    gauge.set_function(lambda: waiting)
 
     def work(content: bytes) -> dict:
         answer, suffix = classify(classifier, content, max_pixels)
@@ -166,9 +171,11 @@ def make_app(
                 raise Refused(503, "too many pictures are waiting; try again in a second")
             waiting += 1
             try:
-                content = await read_picture(request, max_bytes)
+                content = await asyncio.wait_for(read_picture(request, max_bytes), patience)
                 loop = asyncio.get_running_loop()
                 answer = await loop.run_in_executor(pool, work, content)
+            except asyncio.TimeoutError:  # not TimeoutError before Python 3.11
+                raise Refused(408, f"the body did not come within {patience:g} seconds") from None
             finally:
                 waiting -= 1
         except Refused as why:
@@ -183,7 +190,7 @@ def make_app(
         return JSONResponse({"status": "ok"})
 
     async def model(request: Request) -> Response:
-        return JSONResponse(classifier.config)
+        return JSONResponse({**classifier.config, "card": card})
 
     async def metrics(request: Request) -> Response:
         return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
