@@ -140,7 +140,8 @@ def make_app(
     """The application: /, /predict, /healthz, /model and /metrics.
 
     max_bytes: of a body; max_pixels: of a picture, width times height; queue: pictures under way at a time;
-    patience: seconds in which a body must have come; card: the model card, Markdown; records: what writes answers down. Where one cannot, the client has its answer all the same, and it is counted.
+    patience: seconds in which a body must have come; card: the model card, Markdown;
+    records: what writes answers down. Where one cannot, the client has its answer all the same, and it is counted.
     """
     registry = CollectorRegistry()
     requests = Counter("pawprint_predictions", "Answers of /predict by status", ["status"], registry=registry)
