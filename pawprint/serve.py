@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Serve until stopped; requests under way are finished first."""
-    classifier = load(arguments.export)
+    classifier = load(arguments.export, threads=1)  # a picture a core: the pool below takes several at a time
     records: list[Record] = []
     if arguments.log:
         log = Log(arguments.log, model_id(arguments.export))
