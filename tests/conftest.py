@@ -20,6 +20,7 @@ PROJECT = (
     "data/own",
     "data/strangers",
     "data/decisions.csv",
+    ".dvcignore",
     "dvc.yaml",
     "params.yaml",
 )

@@ -1,6 +1,7 @@
 """export/: the same bytes again, the figures of what is shipped, and nothing shipped that differs from the model."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -191,15 +192,18 @@ def test_the_card_is_whole(ready: Project):
     assert str(ready.path) not in card
 
 
-def test_the_cards_hashes_are_dvcs(ready: Project, tmp_path: Path):
+def test_the_cards_hashes_are_dvcs_and_compiled_python_changes_none(ready: Project, tmp_path: Path):
+    for project in (ready, other := Project(tmp_path / "other")):
+        (project.path / "pawprint/shipped/__pycache__").mkdir(exist_ok=True)
+        (project.path / "pawprint/shipped/__pycache__/predict.cpython-312.pyc").write_text(str(project.path))
     export.main()
     card = Path("export/README.md").read_text()
-    other = Project(tmp_path / "other")
-    shutil.copytree("data/images", other.path / "pictures")
-    for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "add", "pictures", "stages/train.py"]):
+    shutil.copytree("data/images", other.path / "data/images")
+    (other.path / "dvc.yaml").unlink()  # it calls the pictures its own
+    paths = ("data/images", "pawprint/shipped", "stages/train.py")
+    for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "add", *paths]):
         done = other.run(*command)
         assert done.returncode == 0, done.stderr
-    for name, path in (("pictures", "data/images"), ("stages/train.py", "stages/train.py")):
-        hash = (other.path / f"{name}.dvc").read_text().split("md5: ")[1].split()[0]
+    for path in paths:
+        (hash,) = re.findall(r"md5: (\S+)", (other.path / f"{path}.dvc").read_text())
         assert f"| {path} | {hash} |" in card
-    assert f"| data/images | {hash} |" not in card
