@@ -18,7 +18,7 @@ from scipy.stats import chi2_contingency
 from pawprint import drift
 from pawprint.serve import Keeper, classify
 from pawprint.shipped.predict import Classifier
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Project, make_pictures
 from tests.exported import CLASSES, picture, write_export
 from tests.test_serve import Server, httpx
 
@@ -252,3 +252,16 @@ def test_a_jpeg_with_two_pictures_is_a_jpeg(export, tmp_path):
         assert image.format == "MPO"
     answer, suffix = classify(Classifier(export), content, 10**6)
     assert (answer["label"], suffix) == ("red", ".jpg")
+
+
+def test_kept_pictures_join_the_data_as_a_folder(project: Project, export):
+    """They stand in folders of their labels, which is how the source `folder` reads them at any depth."""
+    make_pictures(project.path / "data/own", {"red": 2, "green": 2})
+    keeper = Keeper(project.path / "data/own/served", export)
+    for i, (label, sure) in enumerate([("red", 0.99), ("green", 0.5)]):
+        keeper(picture(label, (64, 64 + i)), f"{i}" * 64, ".png", {"label": label, "probability": sure, "none": False})
+    project.edit(**{"gather.source": "folder"})
+    project.stage("gather")
+    rows = csv.DictReader((project.path / "data/gathered.csv").open())
+    kept = {row["url"]: row["label"] for row in rows if row["url"].startswith("served/")}
+    assert kept == {f"served/sure/red/{'0' * 16}.png": "red", f"served/unsure/green/{'1' * 16}.png": "green"}
