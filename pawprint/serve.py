@@ -52,12 +52,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `pawprint serve`."""
     parser.add_argument("export", type=Path, nargs="?", default=Path("export"), help="the exported folder")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--max-megabytes", type=float, default=10, help="a larger body is refused with 413")
-    parser.add_argument("--max-megapixels", type=float, default=50, help="a larger picture is refused with 422")
+    parser.add_argument("--port", type=between(int, 0, 65535), default=8000)
+    parser.add_argument(
+        "--max-megabytes", type=between(float, 0.001, 1000), default=10, help="a larger body is refused with 413"
+    )
+    parser.add_argument(
+        "--max-megapixels", type=between(float, 0.001, 1000), default=50, help="a larger picture is refused with 422"
+    )
     parser.add_argument("--log", type=Path, help="append a line for each answer to this CSV, for `pawprint drift`")
     parser.add_argument("--keep-images", type=Path, metavar="DIR", help="keep the pictures too, in DIR/(un)sure/LABEL/")
-    parser.add_argument("--queue", type=int, default=32, help="pictures that may wait; more are refused with 503")
+    parser.add_argument(
+        "--queue", type=between(int, 1, 10_000), default=32, help="pictures that may wait; more are refused with 503"
+    )
+
+
+def between(kind: type, lowest: float, highest: float) -> Callable[[str], float]:
+    """What argparse calls to read a number of a kind, from `lowest` to `highest`."""
+
+    def number(text: str) -> float:
+        if not lowest <= (value := kind(text)) <= highest:
+            raise argparse.ArgumentTypeError(f"{text} should be {lowest:g} to {highest:g}")
+        return value
+
+    number.__name__ = "number"  # argparse says "invalid number value" where it is none
+    return number
 
 
 def run(arguments: argparse.Namespace) -> None:

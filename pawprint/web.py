@@ -89,8 +89,13 @@ def fetch(url: str) -> bytes:
                 address = httpx.URL(url)
                 if address.scheme not in ("http", "https"):
                     raise OSError(0, f"leads to {address.scheme or 'nothing'}://, not http or https")
+                if not address.host or not 0 <= (address.port or 0) <= 65535:
+                    raise OSError(0, "not an address")
+                asked = httpcore.URL(
+                    scheme=address.raw_scheme, host=address.raw_host, port=address.port, target=address.raw_path
+                )
                 headers = {"host": address.netloc.decode(), "user-agent": AGENT}
-                with pool.stream("GET", str(address), headers=headers, extensions={"timeout": PATIENCE}) as response:
+                with pool.stream("GET", asked, headers=headers, extensions={"timeout": PATIENCE}) as response:
                     target = dict((name.lower(), value) for name, value in response.headers).get(b"location")
                     if response.status in (301, 302, 303, 307, 308) and target:
                         url = str(address.join(target.decode("latin-1")))

@@ -213,6 +213,18 @@ def test_many_clients_at_once_get_right_answers_or_503(tmp_path):
     server.stop()
 
 
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--port", "99999"), ("--port", "x"), ("--queue", "0"), ("--max-megabytes", "-1")]
+)
+def test_an_impossible_number_is_refused(flag, value):
+    done = subprocess.run(
+        [sys.executable, "-m", "pawprint", "serve", "export", flag, value], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert f"argument {flag}: " in done.stderr
+    assert value in done.stderr.splitlines()[-1]
+
+
 def test_a_body_that_never_comes_gives_up_its_place(tmp_path):
     """Else a few clients that send nothing could fill the queue for good."""
     app = make_app(Classifier(write_export(tmp_path / "export")), queue=1, patience=0.1)

@@ -22,6 +22,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "/round": "/round",
             "/file": "file:///etc/passwd",
             "/inward": "http://10.0.0.1/",
+            "/far": "http://127.0.0.1:99999/",
+            "/odd": "http://münchen.invalid/ü",
         }
         if self.path in redirects:
             self.send_response(302)
@@ -79,6 +81,8 @@ def test_a_picture_comes_and_redirects_are_followed(site, here_is_public):
         ("/round", "more than 5 redirects"),
         ("/file", "leads to file://"),
         ("/inward", "10.0.0.1, not a public address"),
+        ("/far", "not an address"),
+        ("/odd", "the name xn--mnchen-3ya.invalid does not resolve"),
         ("/endless", "larger than 1 MB"),
         ("/drip", "does not answer in time"),
     ],
