@@ -13,7 +13,17 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT.parent / "shared" / "data"
-PROJECT = ("stages", "pawprint", "data/sources", "data/own", "data/decisions.csv", "dvc.yaml", "params.yaml")
+PROJECT = (
+    "stages",
+    "pawprint",
+    "data/sources",
+    "data/own",
+    "data/strangers",
+    "data/decisions.csv",
+    ".dvcignore",
+    "dvc.yaml",
+    "params.yaml",
+)
 
 
 class Project:
