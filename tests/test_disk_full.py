@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Project, clone, expect, lock
+from tests.gather_world import Server, World, picture
 from tests.test_chain import STAGES
+from tests.test_sources import tar
 
 MEGABYTES = 400
 PAGE = 4096  # what a tmpfs takes for the smallest file
@@ -92,6 +94,7 @@ def test_a_stage_that_fills_the_disk_says_so_and_harms_no_other(
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith(f"{script}: No space left on device: ")
     assert lines[0].endswith("make room or access, then rerun")
+    assert "the working folder" not in lines[0]
     assert "Traceback" not in done.stderr
     assert f"python -m stages.{script}" in done.stderr.splitlines()[-1]
     assert "exited with 1" in done.stderr.splitlines()[-1]
@@ -119,3 +122,30 @@ def test_a_cache_that_is_full_after_the_stage_ends_the_same_later(
     expect(pulled, "git", "checkout", "-q", ".")
     expect(pulled, "dvc", "checkout")
     assert "up to date" in expect(pulled, "dvc", "status")
+
+
+@pytest.mark.parametrize("kind", ["urls", "archive"])
+def test_a_download_that_fills_the_disk_says_so_and_goes_on_later(disk: Path, tmp_path: Path, kind: str):
+    pictures = {f"{label}/{i}.jpg": picture(100 * n + i) for n, label in enumerate("ab") for i in range(20)}
+    packed = tar(tmp_path / "x.tgz", pictures).read_bytes()
+    with Server({f"/{name}": content for name, content in pictures.items()} | {"/x.tgz": packed}) as server:
+
+        def world(path: Path) -> World:
+            made = World(path)
+            made.use({"kind": "archive", "archive": f"{server.base}/x.tgz"} if kind == "archive" else {"kind": "urls"})
+            for label in "ab":
+                lines = [f"{server.base}/{name}" for name in pictures if name.startswith(label)]
+                made.write(f"data/own/{label}.txt", "\n".join(lines))
+            return made
+
+        full, free = world(disk / kind), world(tmp_path / "free")
+        free.run()
+        room = os.statvfs(disk)
+        with (disk / "filler").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_bsize - 20 * PAGE)
+        line = full.fail()
+        assert "No space left on device: " in line
+        assert line.endswith("make room or access, then rerun")
+        (disk / "filler").unlink()
+        full.run()
+        assert full.files() == free.files()
