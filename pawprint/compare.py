@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePath
 
@@ -88,7 +87,7 @@ def paths_to_copy() -> list[str]:
     from ruamel.yaml import YAML
 
     path = YAML(typ="safe", pure=True).load(Path("params.yaml").read_text(encoding="utf-8"))["gather"]["path"]
-    if PurePath(path).is_absolute():
+    if not path or PurePath(path).is_absolute():
         return []
     if not Path(path).resolve().is_relative_to(Path.cwd().resolve()):
         sys.exit(
@@ -111,26 +110,34 @@ def experiment(arch: str, copied: list[str]) -> str:
     for path in copied:
         command += ["--copy-paths", path]
     process = subprocess.Popen(
-        dvc_command(*command, "export"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment()
+        dvc_command(*command, "export"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment(), bufsize=0
     )
-    last: deque[str] = deque(maxlen=200)
-    for line in process.stdout or ():
-        sys.stderr.buffer.write(line)
-        sys.stderr.flush()
-        last.append(line.decode("utf-8", "replace").rsplit("\r", 1)[-1].strip())
-    if process.wait() == 0:
-        return ""
-    errors = [line for line in last if line.startswith("ERROR")] or list(last) or ["dvc ended without a word"]
+    said = b""
+    try:
+        while chunk := os.read(process.stdout.fileno(), 1 << 16):  # type: ignore[union-attr]
+            sys.stderr.buffer.write(chunk)
+            sys.stderr.flush()
+            said = (said + chunk)[-50_000:]
+    except KeyboardInterrupt:
+        process.wait()  # the keyboard has stopped DVC too
+        sys.exit("pawprint: stopped from the keyboard; what has run is kept: the same command goes on")
+    return explain(said.decode("utf-8", "replace")) if process.wait() else ""
+
+
+def explain(said: str) -> str:
+    """The line in what a failed experiment printed that tells why: the failed stage's own word, else DVC's."""
+    lines = [line.strip() for line in said.replace("\r", "\n").splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR")] or lines or ["dvc ended without a word"]
     stage = re.search(r"python -m stages\.(\w+)", " ".join(errors))
-    said = [line for line in last if stage and line.startswith(f"{stage[1]}: ")]
-    return (said or errors)[-1]
+    own = [line for line in lines if stage and line.startswith(f"{stage[1]}: ")]
+    return (own or errors)[-1]
 
 
 def measure(arch: str) -> Row:
     """Read what the experiment of an architecture found, and time its exported model."""
     head = git("rev-parse", "HEAD").stdout.strip()
     ref = f"refs/exps/{head[:2]}/{head[2:]}/{name_of(arch)}"
-    train, judged = (json.loads(git("show", f"{ref}:metrics/{name}.json").stdout) for name in ("train", "evaluate"))
+    train, judged = (json.loads(git("show", f"{ref}:./metrics/{name}.json").stdout) for name in ("train", "evaluate"))
     pictures = train["valid_pictures"]
     low, high = wilson(round(train["error_rate"] * pictures), pictures)
     test = judged["as_gathered"]["first"]

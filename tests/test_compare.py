@@ -5,14 +5,15 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 from PIL import Image
 from safetensors.torch import save_file
 
-from pawprint.compare import Row, count_parameters, family_of, markdown, name_of, plot, wilson
+from pawprint.compare import Row, count_parameters, explain, family_of, markdown, name_of, plot, wilson
 from stages.evaluate import error_of
-from tests.conftest import Project, expect, make_pictures
+from tests.conftest import ROOT, Project, expect, make_pictures
 
 
 def row(arch: str, error: float, seconds: float, parameters: int = 5_000_000) -> Row:
@@ -47,9 +48,14 @@ def test_parameters_are_what_timm_counts(tmp_path: Path, arch: str):
     assert count_parameters(tmp_path / "m.safetensors") == sum(each.numel() for each in model.parameters())
 
 
-def test_the_interval_is_the_one_that_evaluate_writes():
-    import numpy as np
+def test_a_failed_experiment_is_explained_by_its_stage_or_by_dvc():
+    dvc = "ERROR: failed to reproduce 'retrain': failed to run: python -m stages.train --table x, exited with 1"
+    assert explain(f"load: 3%|\rload: 9%|\ntrain: no weights\n{dvc}\n") == "train: no weights"
+    assert explain("ERROR: you are not inside of a DVC repository\n") == "ERROR: you are not inside of a DVC repository"
+    assert explain("") == "dvc ended without a word"
 
+
+def test_the_interval_is_the_one_that_evaluate_writes():
     theirs = error_of(np.array([True] * 7 + [False] * 61))
     assert wilson(7, 68) == (theirs["low"], theirs["high"])
 
@@ -108,8 +114,6 @@ def commit(project: Project) -> None:
 @pytest.mark.slow
 def test_architectures_are_compared_on_the_users_own_pictures(small: Project):
     """One that works, one that timm does not know; the workspace stays as it was."""
-    from tests.conftest import ROOT
-
     (small.path / ".dvc").mkdir()
     (small.path / ".dvc/config").write_text("[core]\n    analytics = false\n")
     for name in (".gitignore", ".dvcignore", ".dvc/.gitignore"):
