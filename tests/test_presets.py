@@ -19,6 +19,9 @@ from tests.conftest import ROOT, Project, expect, make_pictures
 from tests.gather_world import Server, picture
 from tests.test_sources import Engine
 
+# How many pictures each has here; what an archive holds besides must not be taken for more.
+PICTURES = {"sample": 60, "folder": 20, "urls": 30, "bears": 30, "alligator": 60, "birds": 60}
+PICTURES |= {"pets": 40, "cat_or_dog": 40, "mnist_sample": 52, "dogscats": 52}
 NAMES = sorted(path.stem for path in (ROOT / "data/sources").glob("*.yaml"))
 # All stages in one process, because importing torch for each of them takes longer than they do.
 STAGES = """
@@ -160,6 +163,7 @@ def test_a_shipped_source_runs_from_gather_to_export(project: Project, name: str
         shape = Shape(project, server)
         getattr(shape, kind)(name)
         expect(project, "dvc", "repro", "gather", **shape.environment)
+    assert json.loads((project.path / "metrics/gather.json").read_text())["pictures"] == PICTURES[name]
     run_the_rest(project)
     told = json.loads((project.path / "export/model.json").read_text())
     assert told["classes"] == shape.classes
