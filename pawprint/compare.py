@@ -1,6 +1,6 @@
 """`pawprint compare`: which architecture is best on your own pictures? Error against speed, as a table and a plot.
 
-Each architecture runs through the whole pipeline as a DVC experiment of its own, with all else as params.yaml says, in
+Each architecture runs from split to export as a DVC experiment of its own, with all else as params.yaml says, in
 a temporary folder: yours stays as it is. `dvc exp apply compare-ARCH` then takes the one you choose.
 After Howard's notebook "Which image models are best?", which plots timm's ImageNet figures.
 
@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
 
@@ -58,10 +58,10 @@ def run(arguments: argparse.Namespace) -> None:
 
     Exit code 1, after the others are done and written, where an architecture failed.
     """
-    copied = paths_to_copy()
+    refuse_unready()
     rows, failed = [], 0
     for arch in dict.fromkeys(arguments.arch):
-        why = experiment(arch, copied)
+        why = experiment(arch)
         if why:
             failed += 1
             print(f"pawprint: {arch} is left out: {why}", file=sys.stderr)
@@ -75,26 +75,14 @@ def run(arguments: argparse.Namespace) -> None:
     sys.exit(1 if failed else 0)
 
 
-def paths_to_copy() -> list[str]:
-    """What git does not know and an experiment's folder needs: the user's own pictures.
-
-    Exits with one line where there is no project with a commit, or `gather.path` leads nowhere from another folder.
-    """
+def refuse_unready() -> None:
+    """Exit with one line where experiments cannot start: no project, no commit, or pictures not as params.yaml says."""
     if not Path("dvc.yaml").is_file() or not Path(".dvc").is_dir():
         sys.exit("pawprint: there is no dvc.yaml here; run `pawprint compare` in the project's folder")
     if git("rev-parse", "--verify", "--quiet", "HEAD").returncode:
         sys.exit("pawprint: experiments start from a commit; make one with: git add -A && git commit -m begin")
-    from ruamel.yaml import YAML
-
-    path = YAML(typ="safe", pure=True).load(Path("params.yaml").read_text(encoding="utf-8"))["gather"]["path"]
-    if not path or PurePath(path).is_absolute():
-        return []
-    if not Path(path).resolve().is_relative_to(Path.cwd().resolve()):
-        sys.exit(
-            f"pawprint: gather.path is '{path}', which leads outside the project; experiments run in folders of their "
-            f"own, so write it in params.yaml in full: {Path(path).resolve()}"
-        )
-    return [path] if Path(path).exists() else []
+    if dvc("status", "--quiet", "gather", "verify", capture_output=True).returncode:
+        sys.exit("pawprint: data/images is not what params.yaml and the source say; run first: dvc repro split")
 
 
 def name_of(arch: str) -> str:
@@ -102,15 +90,16 @@ def name_of(arch: str) -> str:
     return "compare-" + re.sub(r"[^A-Za-z0-9_-]", "-", arch)
 
 
-def experiment(arch: str, copied: list[str]) -> str:
-    """Run the pipeline with this architecture; why it failed, or "". What has run before comes from DVC's cache."""
+def experiment(arch: str) -> str:
+    """Run what follows verify with this architecture; why it failed, or "". What ran before comes from DVC's cache.
+
+    Not gather and verify: the temporary folder holds what git and DVC's cache hold, not the pictures they began with.
+    """
     name = name_of(arch)
     dvc("exp", "remove", "--quiet", name, capture_output=True)
-    command = ["exp", "run", "--temp", "--name", name, "--set-param", f"train.arch={arch}"]
-    for path in copied:
-        command += ["--copy-paths", path]
+    command = ["exp", "run", "--temp", "--name", name, "--set-param", f"train.arch={arch}", "--downstream", "split"]
     process = subprocess.Popen(
-        dvc_command(*command, "export"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment(), bufsize=0
+        dvc_command(*command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment(), bufsize=0
     )
     said = b""
     try:
