@@ -252,7 +252,7 @@ def scale(arguments: argparse.Namespace) -> None:
         "| pictures | decoding, s | a frozen and a full epoch, s | ms a picture | peak memory, MB |",
         "|---|---|---|---|---|",
     ]
-    with tempfile.TemporaryDirectory(dir=".") as temporary:  # not in /tmp, which may be memory
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as temporary:  # not in /tmp, which may be memory
         for count in arguments.scale:
             project = Path(temporary) / str(count)
             make_generated(project, count)

@@ -68,6 +68,9 @@ class Shared(nn.Module):
         return (seen + self.norm(seen)).mean(dim=(2, 3))
 
 
-def test_a_model_that_cannot_be_folded_is_left_alone():
-    model = Shared()
+@pytest.mark.parametrize("zero", [False, True])
+def test_a_model_that_cannot_be_folded_is_left_alone_even_where_a_new_head_hides_it(zero):
+    model = nn.Sequential(Shared(), nn.Linear(4, 2))
+    if zero:
+        nn.init.zeros_(model[1].weight)
     assert fold(model, 16) is model
