@@ -165,7 +165,9 @@ def judge(
 def ask(content: bytes, pictures: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """probabilities (N, classes) and none_score (N,) that an ONNX graph gives uint8 pictures (N, S, S, 3)."""
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    answers = [session.run(list(OUTPUTS), {"pictures": batch.numpy()}) for batch in pictures.split(32)]
+    answers = [
+        session.run(list(OUTPUTS), {"pictures": batch.numpy()}) for batch in pictures.split(4)
+    ]  # larger ones are slower
     return np.concatenate([each for each, _ in answers]), np.concatenate([each for _, each in answers])
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from stages.params import StageError, load_params
 from stages.tables import read_table, write_json
 from stages.vision.model import create_model, head, save_model
 from stages.vision.recipe import TrainParams
-from tests.conftest import Project, make_pictures
+from tests.conftest import ROOT, Project, make_pictures
 
 
 @pytest.fixture(scope="module")
@@ -207,3 +208,14 @@ def test_the_cards_hashes_are_dvcs_and_compiled_python_changes_none(ready: Proje
     for path in paths:
         (hash,) = re.findall(r"md5: (\S+)", (other.path / f"{path}.dvc").read_text())
         assert f"| {path} | {hash} |" in card
+
+
+def test_the_benchmark_of_scores_runs_on_a_finished_project(ready: Project):
+    strange = ready.path / "data/strangers"
+    Image.new("RGB", (70, 70), "white").save(strange / "white.png")
+    done = ready.run(sys.executable, str(ROOT / "benchmarks/none_of_these.py"), str(ready.path), str(strange))
+    assert done.returncode == 0, done.stderr
+    rows = [line.rsplit(maxsplit=4) for line in done.stdout.splitlines()[1:]]
+    kinds = {"noise", "plain colours", "blocks", "text", "photographs"}
+    scores = ("neighbours", "mahalanobis", "energy", "confidence")
+    assert {tuple(row[0].split(maxsplit=1)) for row in rows} == {(score, kind) for score in scores for kind in kinds}
