@@ -19,10 +19,9 @@ from scipy.stats import binomtest, norm
 from stages.params import load_params, run_stage
 from stages.pixels import BaselineParams, pixel_answers
 from stages.tables import read_table, write_json, write_table
-from stages.vision.batches import load_pictures
 from stages.vision.device import ComputeParams, start
 from stages.vision.model import load_model
-from stages.vision.predict import predict
+from stages.vision.tta import answer
 
 MODELS = ("first", "retrained")
 BASELINES = ("majority", "pixel_l1", "pixel_l2", "linear")
@@ -58,8 +57,7 @@ def ask(name: str, paths: list[str], compute: ComputeParams) -> list[str]:
     """The class that a model gives each picture."""
     device = start(compute, seed=0)
     model, config = load_model(f"models/{name}.safetensors")
-    pictures = load_pictures(paths, config.size, config.resize, config.interpolation)
-    return [config.classes[i] for i in predict(model, pictures, config, device).argmax(dim=1).tolist()]
+    return [config.classes[i] for i in answer(model, config, paths, device).argmax(dim=1).tolist()]
 
 
 def compare(answers: pd.DataFrame) -> dict[str, object]:

@@ -29,7 +29,7 @@ from stages.vision.batches import load_pictures
 from stages.vision.device import ComputeParams, start
 from stages.vision.grids import picture_grid
 from stages.vision.model import ModelConfig, load_model, normalise
-from stages.vision.predict import predict
+from stages.vision.tta import answer
 
 THUMBNAIL = 160  # pixels a side
 SHOWN = 8  # pictures in each of the smaller grids
@@ -47,8 +47,7 @@ def main() -> None:
     model, config = load_model("models/first.safetensors")
     table = read_table("data/split.csv")
     table = table[table["split"] != "test"].reset_index(drop=True)
-    pictures = load_pictures(table["path"].tolist(), config.size, config.resize, config.interpolation)
-    answers = tabulate(table, predict(model, pictures, config, device).numpy(), list(config.classes))
+    answers = tabulate(table, answer(model, config, table["path"].tolist(), device).numpy(), list(config.classes))
     valid = answers[answers["split"] == "valid"].reset_index(drop=True)
     figures = summarise(valid, list(config.classes))
     write_table("data/predictions.csv", answers)

@@ -5,8 +5,10 @@ Reads data/split.csv and data/images. Writes metrics/lr_find.csv (lr, loss) and 
 As in fast.ai's `lr_find` on a fresh learner, the body is frozen and the new head learns; features are computed once.
 Source: Smith, "Cyclical learning rates for training neural networks", arXiv:1506.01186. The suggestions are fast.ai's:
 `valley` (the middle of the longest descent), `steep` (the steepest point), `minimum` (a tenth of the rate
-at the lowest loss).
+at the lowest loss). Where the curve shows no descent, they are null, and a note says what is wrong with it.
 """
+
+import sys
 
 import numpy as np
 import pandas as pd
@@ -19,7 +21,7 @@ from stages.params import Params, load_params, run_stage
 from stages.tables import read_table, write_json, write_table
 from stages.vision.batches import load_pictures
 from stages.vision.device import ComputeParams, start
-from stages.vision.learner import make_optimizer
+from stages.vision.learner import class_weights, make_optimizer, precision
 from stages.vision.model import create_model, head
 from stages.vision.predict import features
 from stages.vision.recipe import TrainParams
@@ -50,10 +52,14 @@ def main() -> None:
     model, config = create_model(params, classes)
     pictures = load_pictures(rows["path"].tolist(), config.size, config.resize, config.interpolation)
     targets = torch.tensor(rows["label"].map(classes.index).tolist(), device=device)
-    seen = features(model, pictures, config, device).to(device)
+    with precision(params, device):
+        seen = features(model, pictures, config, device).to(device)
     lrs, losses = run_sweep(head(model), seen, targets, sweep, params)
+    found = suggest(np.array(lrs), np.array(losses))
     write_table("metrics/lr_find.csv", pd.DataFrame({"lr": lrs, "loss": losses}))
-    write_json("metrics/lr_find.json", suggest(np.array(lrs), np.array(losses)))
+    write_json("metrics/lr_find.json", found)
+    rates = ", ".join(f"{name} {found[name]:.2g}" for name in ("valley", "steep", "minimum") if found[name])
+    print(f"lr_find: {rates or 'no suggestion: ' + found['note']}", file=sys.stderr)
 
 
 def run_sweep(
@@ -65,7 +71,8 @@ def run_sweep(
     """
     generator = torch.Generator().manual_seed(params.seed)
     optimizer = make_optimizer([(list(layer.named_parameters()), sweep.start_lr)], params.weight_decay)
-    loss_of = nn.CrossEntropyLoss(label_smoothing=params.label_smoothing)
+    weights = class_weights(targets, layer.out_features, params)
+    loss_of = nn.CrossEntropyLoss(weights, label_smoothing=params.label_smoothing)
     lrs, losses, average = [], [], 0.0
     for step in trange(sweep.num_it, desc="lr_find", unit="step"):
         lr = sweep.start_lr * (sweep.end_lr / sweep.start_lr) ** (step / (sweep.num_it - 1))
@@ -91,7 +98,8 @@ def suggest(lrs: np.ndarray, losses: np.ndarray) -> dict[str, object]:
     lrs, losses: (steps,), in the order of the sweep.
     """
     if len(losses) < 10 or losses.min() > 0.9 * losses[0]:
-        reason = "the loss never fell" if len(losses) >= 10 else "the loss diverged at once: lower lr_find.start_lr"
+        rose = len(losses) < 10 or losses[-1] > 2 * losses[0]
+        reason = "the loss diverged at once: lower lr_find.start_lr" if rose else "the loss never fell"
         return {"valley": None, "steep": None, "minimum": None, "note": reason}
     lowest = int(losses.argmin())
     slope = np.gradient(losses, np.log(lrs))

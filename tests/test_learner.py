@@ -23,14 +23,20 @@ RECIPE = {
     "resize": "crop",
     "batch_size": 8,
     "freeze_epochs": 1,
+    "method": "fine_tune",
     "epochs": 1,
+    "cycle_len": 1,
+    "cycle_mult": 1,
     "lr": 0.002,
-    "lr_mult": 100,
     "weight_decay": 0.01,
     "label_smoothing": 0.1,
-    "augment": {"min_scale": 0.5, "flip": 0.5, "rotate": 10, "zoom": 1.1, "warp": 0.2, "lighting": 0.2},
+    "mixup": 0,
+    "class_weights": "none",
+    "ema": 0,
+    "precision": "fp32",
+    "augment": {"mult": 1, "min_scale": 0.5, "flip": 0.5, "rotate": 10, "zoom": 1.1, "warp": 0.2, "lighting": 0.2},
 }
-STILL = {"min_scale": 1, "flip": 0, "rotate": 0, "zoom": 1, "warp": 0, "lighting": 0}
+STILL = {"mult": 1, "min_scale": 1, "flip": 0, "rotate": 0, "zoom": 1, "warp": 0, "lighting": 0}
 
 
 def recipe(**changes) -> TrainParams:
@@ -62,7 +68,7 @@ def test_training_twice_gives_the_same_bytes(small: Project):
 
 
 def test_a_trained_model_beats_chance(small: Project):
-    small.edit(**{"train.epochs": 6, "train.lr": 0.02, "train.lr_mult": 1})
+    small.edit(**{"train.epochs": 6, "train.lr": [0.02, 0.02]})
     prepare(small)
     train(small, "one")
     figures = json.loads((small.path / "metrics/one.json").read_text())
@@ -72,7 +78,7 @@ def test_a_trained_model_beats_chance(small: Project):
 
 
 def test_divergence_names_the_learning_rate(small: Project):
-    small.edit(**{"train.lr": 10, "train.lr_mult": 1, "train.epochs": 40, "train.label_smoothing": 0.0})
+    small.edit(**{"train.lr": [10, 10], "train.epochs": 40, "train.label_smoothing": 0.0})
     prepare(small)
     arguments = ["--table", "data/split.csv", "--model", "models/x.safetensors", "--metrics", "metrics/x"]
     done = small.run("python", "-m", "stages.train", *arguments)

@@ -34,7 +34,8 @@ def geometry(n: int, params: AugmentParams, generator: torch.Generator) -> Tenso
     """Homographies (n, 3, 3) from the view's coordinates, -1 to 1, to the picture's.
 
     The crop is torchvision's RandomResizedCrop: a share of the area from `min_scale` to 1 at an aspect of 3/4 to 4/3.
-    Rotation (degrees), zoom and warp (tilt) are each applied to three views in four, as in fast.ai's aug_transforms.
+    Rotation (degrees), zoom and warp (tilt) are each applied to three views in four, as in fast.ai's aug_transforms;
+    `mult` scales rotation, warp and lighting, as there.
     """
 
     def uniform(low: float, high: float) -> Tensor:
@@ -50,8 +51,8 @@ def geometry(n: int, params: AugmentParams, generator: torch.Generator) -> Tenso
     width, height = width / zoom, height / zoom
     left, top = (1 - width) * uniform(-1, 1), (1 - height) * uniform(-1, 1)
     flip = torch.where(torch.rand(n, generator=generator) < params.flip, -1.0, 1.0)
-    angle = sometimes(uniform(-params.rotate, params.rotate)) * math.pi / 180
-    tilt_x, tilt_y = sometimes(uniform(-params.warp, params.warp)), sometimes(uniform(-params.warp, params.warp))
+    angle = sometimes(uniform(-params.rotate, params.rotate)) * params.mult * math.pi / 180
+    tilt_x, tilt_y = (sometimes(uniform(-params.warp, params.warp)) * params.mult for _ in range(2))
     zero, one = torch.zeros(n), torch.ones(n)
     crop = _matrix((width * flip, zero, left), (zero, height, top), (zero, zero, one))
     turn = _matrix((angle.cos(), -angle.sin(), zero), (angle.sin(), angle.cos(), zero), (zero, zero, one))
@@ -62,7 +63,7 @@ def geometry(n: int, params: AugmentParams, generator: torch.Generator) -> Tenso
 def lighting(n: int, params: AugmentParams, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Contrast (a gain about middle grey) and brightness (a shift), (n,) each."""
     drawn = torch.rand(3, n, generator=generator)
-    change = (drawn[:2] * 2 - 1) * params.lighting * (drawn[2] < 0.75)
+    change = (drawn[:2] * 2 - 1) * (params.lighting * params.mult) * (drawn[2] < 0.75)
     return 1 + change[0], change[1] / 2
 
 

@@ -1,4 +1,4 @@
-"""Where the arithmetic runs, and that it runs the same way twice."""
+"""Where the arithmetic runs, that it runs the same way twice, and how several processes share it."""
 
 import ctypes
 import os
@@ -7,7 +7,9 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from pydantic import Field
+from torch import Tensor
 
 from stages.params import Params, StageError
 
@@ -22,6 +24,7 @@ class ComputeParams(Params):
 def start(compute: ComputeParams, seed: int) -> torch.device:
     """Choose the device, seed every generator and switch on torch's deterministic algorithms.
 
+    Under `torchrun` each process takes the GPU of its own number, if any, and joins the others.
     Raises StageError where `compute.device` is cuda and there is none.
     Source: https://pytorch.org/docs/stable/notes/randomness.html
     """
@@ -37,7 +40,36 @@ def start(compute: ComputeParams, seed: int) -> torch.device:
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     wanted = "cuda" if compute.device == "auto" and torch.cuda.is_available() else compute.device
-    return torch.device("cpu" if wanted == "auto" else wanted)
+    device = torch.device("cpu" if wanted == "auto" else wanted)
+    if dist.is_available() and dist.is_torchelastic_launched():
+        if device.type == "cuda":
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return device
+
+
+def stop() -> None:
+    """Leave the other processes, where there are any."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def processes() -> tuple[int, int]:
+    """This process's number, from 0, and how many there are: (0, 1) unless `torchrun` started several."""
+    joined = dist.is_available() and dist.is_initialized()
+    return (dist.get_rank(), dist.get_world_size()) if joined else (0, 1)
+
+
+def gather_rows(part: Tensor, total: int, device: torch.device) -> Tensor:
+    """All `total` rows in order, on the CPU, where this process holds every n-th row from its own number on."""
+    rank, world = processes()
+    if world == 1:
+        return part
+    whole = torch.zeros((total, *part.shape[1:]), dtype=part.dtype, device=device)
+    whole[rank::world] = part.to(device)
+    dist.all_reduce(whole)
+    return whole.cpu()
 
 
 def keep_memory() -> None:

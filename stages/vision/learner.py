@@ -4,23 +4,42 @@ The frozen epochs run on features that are computed once: the frozen body gives 
 hundreds of head epochs cost one pass over the pictures.
 Source: Howard and Gugger, "Deep Learning for Coders with fastai and PyTorch", chapters 5 and 7; Howard and Ruder,
 "Universal language model fine-tuning", arXiv:1801.06146, for discriminative learning rates.
+
+Several processes (`torchrun`) share each batch: all draw the same order and the same views, each takes its rows, and
+their gradients are averaged, so that the result is that of one process but for rounding.
 """
 
 import math
+import sys
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from timm.models import group_parameters
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from stages.params import StageError
 from stages.vision.augment import augment
+from stages.vision.checkpoint import Checkpoint
+from stages.vision.device import gather_rows, processes
+from stages.vision.fold import fold
 from stages.vision.model import ModelConfig, head, normalise
 from stages.vision.predict import features, in_batches
-from stages.vision.recipe import TrainParams
-from stages.vision.schedule import one_cycle
+from stages.vision.recipe import TrainParams, cycle_ends
+from stages.vision.schedule import one_cycle, warm_restarts
+
+LR_SPREAD = 100  # the body's first layers learn so much slower than the head where train.lr is one number, as fast.ai's
+DIVERGED = 4  # times the loss of guessing: the mean of an epoch above it is taken for diverged
+
+Groups = list[tuple[list[tuple[str, nn.Parameter]], float]]  # named parameters and their highest learning rate
 
 
 @dataclass(frozen=True)
@@ -38,144 +57,295 @@ class Data:
     valid_targets: Tensor
 
 
-def fine_tune(
-    model: nn.Module, config: ModelConfig, data: Data, params: TrainParams, lr: float, device: torch.device
-) -> list[dict]:
-    """Train `model` in place; a row an epoch: epoch, step, phase, lr, train_loss, valid_loss, error_rate.
+@dataclass(frozen=True)
+class Phase:
+    """A run of epochs under one optimizer and one schedule.
 
-    lr: the highest learning rate of the head; the body's first layers get lr / lr_mult.
-    Raises StageError that names train.lr when the loss diverges.
+    inputs: what `module` reads, for the indices of a batch; module: from inputs to logits; valid_logits: (M, classes)
+    on the CPU; schedule: from the share of the steps done to a factor for the learning rates, and the momentum.
     """
-    model.to(device, memory_format=torch.channels_last)
-    generator = torch.Generator().manual_seed(params.seed)
-    rows: list[dict] = []
-    if params.freeze_epochs:
-        rows += fit_head(model, config, data, params, lr, device, generator)
-    if params.epochs:
-        rows += fit_all(model, config, data, params, lr / 2, device, generator, done=rows)
-    return rows
+
+    name: str
+    epochs: int
+    first_epoch: int
+    inputs: Callable[[Tensor], Tensor]
+    module: nn.Module
+    valid_logits: Callable[[], Tensor]
+    groups: Groups
+    schedule: Callable[[float], tuple[float, float]]
+    average: AveragedModel | None = None
 
 
-def fit_head(
-    model: nn.Module,
-    config: ModelConfig,
-    data: Data,
-    params: TrainParams,
-    lr: float,
-    device: torch.device,
-    generator: torch.Generator,
-) -> list[dict]:
-    """`freeze_epochs` epochs of the head on the frozen body's features."""
-    seen, kept = (features(model, pictures, config, device).to(device) for pictures in (data.train_flat, data.valid))
-    targets = data.train_targets.to(device)
-    layer = head(model)
-    optimizer = make_optimizer([(list(layer.named_parameters()), lr)], params.weight_decay)
-    return fit(
-        lambda batch: layer(seen[batch]),
-        lambda: layer(kept).float().cpu(),
-        targets,
-        data.valid_targets,
-        optimizer,
-        "frozen",
-        params.freeze_epochs,
-        params,
-        generator,
-    )
+@dataclass
+class Learner:
+    """One training of `model`, in place, on `data`; `rows` gets a row an epoch.
 
+    rates: the highest learning rates of the body's first layers and of the head.
+    checkpoint: where to keep the state after each epoch, and to take it up from; None for nowhere.
+    """
 
-def fit_all(
-    model: nn.Module,
-    config: ModelConfig,
-    data: Data,
-    params: TrainParams,
-    lr: float,
-    device: torch.device,
-    generator: torch.Generator,
-    done: list[dict],
-) -> list[dict]:
-    """`epochs` epochs of the whole model on augmented views."""
-    pictures, targets = data.train.to(device), data.train_targets.to(device)
+    model: nn.Module
+    config: ModelConfig
+    data: Data
+    params: TrainParams
+    rates: tuple[float, float]
+    device: torch.device
+    checkpoint: Checkpoint | None = None
+    rows: list[dict[str, Any]] = field(default_factory=list)
 
-    def logits(batch: Tensor) -> Tensor:
-        views = augment(pictures[batch], params.train_size, params.augment, generator)
-        # Batch-norm keeps the body's running statistics, which come from a million pictures; those of a few small
-        # batches are noise, and the model is asked about pictures one at a time.
-        freeze_batch_norm(model.train())
-        return model(normalise(views, config))
+    def __post_init__(self) -> None:
+        params = self.params
+        self.model.to(self.device, memory_format=torch.channels_last)
+        self.rank, self.world = processes()
+        self.generator = torch.Generator().manual_seed(params.seed)
+        self.targets = self.data.train_targets.to(self.device)
+        self.sizes = batch_sizes(len(self.targets), params.batch_size)
+        if min(*self.sizes, len(self.data.valid)) < self.world:
+            raise StageError(f"{self.world} processes are more than the pictures of a batch or of the valid split")
+        self.weights = class_weights(self.data.train_targets, len(self.config.classes), params)
+        self.guessing = math.log(max(len(self.config.classes), 2))  # the loss of equal probabilities
+        self.autocast = partial(precision, params, self.device)
 
-    def valid_logits() -> Tensor:
-        with torch.no_grad():
-            return in_batches(model, model, data.valid, config, device)
+    def train(self) -> list[dict[str, Any]]:
+        """Train as `params` says; a row an epoch: epoch, step, phase, lr, train_loss, valid_loss, error_rate.
 
-    optimizer = make_optimizer(layer_groups(model, lr / params.lr_mult, lr), params.weight_decay)
-    return fit(
-        logits,
-        valid_logits,
-        targets,
-        data.valid_targets,
-        optimizer,
-        "full",
-        params.epochs,
-        params,
-        generator,
-        first_epoch=len(done),
-        first_step=done[-1]["step"] if done else 0,
-    )
+        Raises StageError that names train.lr when the loss diverges.
+        """
+        params, self.saved = self.params, self.load()
+        if params.freeze_epochs and len(self.rows) < params.freeze_epochs:
+            self.fit(self.frozen_phase())
+        if params.epochs:
+            self.fit(self.full_phase())
+        return self.rows
 
+    def frozen_phase(self) -> Phase:
+        """`freeze_epochs` of the head on the frozen body's features.
 
-def fit(
-    logits: Callable[[Tensor], Tensor],
-    valid_logits: Callable[[], Tensor],
-    targets: Tensor,
-    valid_targets: Tensor,
-    optimizer: torch.optim.Optimizer,
-    phase: str,
-    epochs: int,
-    params: TrainParams,
-    generator: torch.Generator,
-    first_epoch: int = 0,
-    first_step: int = 0,
-) -> list[dict]:
-    """The loop: `epochs` passes in random order under one cycle of learning rate and momentum."""
-    loss_of = nn.CrossEntropyLoss(label_smoothing=params.label_smoothing)
-    sizes = batch_sizes(len(targets), params.batch_size)
-    highest = [group["lr"] for group in optimizer.param_groups]
-    rows, step = [], 0
-    bar = tqdm(total=epochs * len(sizes), desc=phase, unit="step")
-    for epoch in range(epochs):
-        losses = []
-        for batch in torch.randperm(len(targets), generator=generator).split(sizes):
-            factor, momentum = one_cycle(step / (epochs * len(sizes)))
-            for group, top in zip(optimizer.param_groups, highest, strict=True):
-                group["lr"], group["betas"] = top * factor, (momentum, 0.99)
-            batch = batch.to(targets.device)
-            loss = loss_of(logits(batch), targets[batch])
-            if not math.isfinite(loss.item()):
-                raise StageError(
-                    f"the loss is {loss.item()} at step {step} of the {phase} epochs: it diverged at a rate of "
-                    f"{max(group['lr'] for group in optimizer.param_groups):.2g}; set a lower train.lr"
-                )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append((loss.item(), len(batch)))
-            step += 1
-            bar.update()
-        with torch.no_grad():
-            answers = valid_logits()
-        row = {
-            "epoch": first_epoch + epoch + 1,
-            "step": first_step + step,
-            "phase": phase,
-            "lr": optimizer.param_groups[-1]["lr"],
-            "train_loss": sum(value * n for value, n in losses) / len(targets),
-            "valid_loss": loss_of(answers, valid_targets).item(),
-            "error_rate": (answers.argmax(dim=1) != valid_targets).float().mean().item(),
+        mixup mixes features here (manifold mixup, arXiv:1806.05236), and ema waits for the whole model: this phase ends
+        at a rate of nearly zero.
+        """
+        layer = head(self.model)
+        seen, kept = (
+            self.shared(partial(features, self.model), pictures) for pictures in (self.data.train_flat, self.data.valid)
+        )
+        seen, kept = seen.to(self.device), kept.to(self.device)
+        return Phase(
+            name="frozen",
+            epochs=self.params.freeze_epochs,
+            first_epoch=0,
+            inputs=lambda batch: seen[batch],
+            module=layer,
+            valid_logits=lambda: layer(kept).float().cpu(),
+            groups=[(list(layer.named_parameters()), self.rates[1])],
+            schedule=one_cycle,
+        )
+
+    def full_phase(self) -> Phase:
+        """`epochs` of the whole model on augmented views."""
+        params, pictures = self.params, self.data.train.to(self.device)
+        average = AveragedModel(self.model, avg_fn=partial(moving_average, params.ema)) if params.ema else None
+        judged = average.module if average else self.model
+        low, high = (rate / 2 for rate in self.rates) if params.method == "fine_tune" else self.rates
+
+        def inputs(batch: Tensor) -> Tensor:
+            return normalise(augment(pictures[batch], params.train_size, params.augment, self.generator), self.config)
+
+        return Phase(
+            name="full",
+            epochs=params.epochs,
+            first_epoch=params.freeze_epochs,
+            inputs=inputs,
+            module=fold(self.model, self.config.size),
+            valid_logits=lambda: self.shared(partial(in_batches, judged, judged), self.data.valid),
+            groups=layer_groups(self.model, low, high),
+            schedule={
+                "fine_tune": one_cycle,
+                "fit_one_cycle": partial(one_cycle, pct_start=0.25, div=25.0),
+                "sgdr": partial(warm_restarts, ends=cycle_ends(params.epochs, params.cycle_len, params.cycle_mult)),
+            }[params.method],
+            average=average,
+        )
+
+    def fit(self, phase: Phase) -> None:
+        """The loop: passes in random order under one schedule of learning rate and momentum."""
+        optimizer = make_optimizer(phase.groups, self.params.weight_decay)
+        highest = [group["lr"] for group in optimizer.param_groups]
+        scaler = torch.amp.GradScaler(self.device.type, enabled=self.params.precision == "fp16")
+        if self.saved and self.saved["phase"] == phase.name:
+            optimizer.load_state_dict(self.saved["optimizer"])
+            scaler.load_state_dict(self.saved["scaler"])
+            if phase.average:
+                phase.average.load_state_dict(self.saved["average"])
+        module = DistributedDataParallel(phase.module, broadcast_buffers=False) if self.world > 1 else phase.module
+        total, first = phase.epochs * len(self.sizes), len(self.rows) - phase.first_epoch
+        bar = tqdm(total=total, initial=first * len(self.sizes), desc=phase.name, unit="step", disable=self.rank > 0)
+        for epoch in range(first, phase.epochs):
+            began, losses, step = time.monotonic(), 0.0, epoch * len(self.sizes)
+            # Batch-norm keeps the body's running statistics, which come from a million pictures; those of a few small
+            # batches are noise, and the model is asked about pictures one at a time. On 243 real bears it made no
+            # difference: one error of 83 either way, valid loss 0.334 with still statistics and 0.333 with moving ones.
+            # Still statistics can be folded into the convolutions.
+            for part in (self.model, phase.module):
+                freeze_batch_norm(part.train())
+            torch.manual_seed(self.params.seed + epoch)  # of dropout: no epoch needs to know where the last one ended
+            for batch in torch.randperm(len(self.targets), generator=self.generator).split(self.sizes):
+                factor, momentum = phase.schedule(step / total)
+                for group, top in zip(optimizer.param_groups, highest, strict=True):
+                    group["lr"], group["betas"] = top * factor, (momentum, 0.99)
+                loss = self.batch_loss(module, phase.inputs, batch.to(self.device))
+                optimizer.zero_grad()
+                scaler.scale(loss).backward()
+                scaler.step(optimizer)
+                scaler.update()
+                if phase.average:
+                    phase.average.update_parameters(self.model)
+                losses += self.mean(loss) * len(batch)
+                step += 1
+                bar.update()
+                if not math.isfinite(losses):
+                    raise self.diverged(losses, phase)
+            row = self.row(phase, step, optimizer.param_groups[-1]["lr"], losses / len(self.targets))
+            if row["train_loss"] > DIVERGED * self.guessing:
+                raise self.diverged(row["train_loss"], phase)
+            self.rows.append(row)
+            shown = {key: f"{row[key]:.4g}" for key in ("lr", "train_loss", "valid_loss", "error_rate")}
+            bar.set_postfix({**shown, "seconds": f"{time.monotonic() - began:.1f}"})
+            if phase.name == "full":
+                self.save(phase, optimizer, scaler)
+        bar.close()
+        if phase.name == "frozen":
+            self.save(phase, optimizer, scaler)
+        elif phase.average:
+            self.model.load_state_dict(phase.average.module.state_dict())
+
+    def batch_loss(self, module: nn.Module, inputs: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+        """The mean loss of the pictures at the indices `batch`; of several processes', the mean is that of the batch.
+
+        All draw the same random numbers for the whole batch, so that it does not matter how many share it.
+        """
+        mixed, pairs = mixup(inputs(batch), self.targets[batch], self.params.mixup, self.generator)
+        mine = slice(self.rank, None, self.world)
+        with self.autocast():
+            logits = module(mixed[mine])
+        total = torch.zeros((), device=self.device)
+        for share, targets in pairs:
+            loss = self.loss(logits, targets[mine])
+            if self.world > 1:  # from the mean of my rows to my part of the mean of all rows, times the processes
+                weight = torch.ones(len(self.config.classes)) if self.weights is None else self.weights
+                weight = weight.to(self.device)[targets]
+                loss = loss * self.world * weight[mine].sum() / weight.sum()
+            total = total + share * loss
+        return total
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The mean cross entropy of logits (n, classes), with the label smoothing and class weights of `params`."""
+        weights = None if self.weights is None else self.weights.to(logits.device)
+        return F.cross_entropy(logits.float(), targets, weights, label_smoothing=self.params.label_smoothing)
+
+    def mean(self, loss: Tensor) -> float:
+        """The mean of a loss over the processes."""
+        if self.world == 1:
+            return loss.item()
+        loss = loss.detach() / self.world
+        torch.distributed.all_reduce(loss)
+        return loss.item()
+
+    def shared(self, compute: Callable[..., Tensor], pictures: Tensor) -> Tensor:
+        """The rows that `compute` gives for pictures, the work shared by the processes."""
+        with torch.no_grad(), self.autocast():
+            part = compute(pictures[self.rank :: self.world], self.config, self.device)
+        return gather_rows(part, len(pictures), self.device)
+
+    def row(self, phase: Phase, step: int, lr: float, train_loss: float) -> dict[str, Any]:
+        with torch.no_grad(), self.autocast():
+            answers, targets = phase.valid_logits(), self.data.valid_targets
+        return {
+            "epoch": len(self.rows) + 1,
+            "step": phase.first_epoch * len(self.sizes) + step,
+            "phase": phase.name,
+            "lr": lr,
+            "train_loss": train_loss,
+            "valid_loss": self.loss(answers, targets).item(),
+            "error_rate": (answers.argmax(dim=1) != targets).float().mean().item(),
         }
-        rows.append(row)
-        bar.set_postfix({key: f"{row[key]:.4f}" for key in ("train_loss", "valid_loss", "error_rate")})
-    bar.close()
-    return rows
+
+    def diverged(self, loss: float, phase: Phase) -> StageError:
+        return StageError(
+            f"the loss is {loss:.3g} in epoch {len(self.rows) + 1}: it diverged at a learning rate of up to "
+            f"{max(rate for _, rate in phase.groups):.2g} in the {phase.name} epochs; set a lower train.lr"
+        )
+
+    def save(self, phase: Phase, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> None:
+        """Keep all that the next epochs depend on."""
+        if self.checkpoint and self.rank == 0:
+            self.checkpoint.save(
+                phase=phase.name,
+                rows=self.rows,
+                model=self.model.state_dict(),
+                average=phase.average.state_dict() if phase.average else None,
+                optimizer=optimizer.state_dict(),
+                scaler=scaler.state_dict(),
+                generator=self.generator.get_state(),
+            )
+
+    def load(self) -> dict[str, Any] | None:
+        """Take up what the same training left, if it was killed: the state, of which `fit` takes its own part."""
+        found = [self.checkpoint.load() if self.checkpoint and self.rank == 0 else None]
+        if self.world > 1:
+            torch.distributed.broadcast_object_list(found)
+        if found[0]:
+            self.rows = list(found[0]["rows"])
+            self.model.load_state_dict(found[0]["model"])
+            self.generator.set_state(found[0]["generator"])
+            if self.rank == 0:
+                print(f"train: going on after epoch {len(self.rows)} from {self.checkpoint.path}", file=sys.stderr)
+        return found[0]
+
+
+def precision(params: TrainParams, device: torch.device) -> torch.autocast:
+    """The context in which a forward pass runs in the precision that `params` asks for.
+
+    Weights and their updates stay in fp32. Meant for GPUs: on a CPU with AVX512-BF16 a step of the default architecture
+    was measured to take 1.35 times as long in bf16 as in fp32, and 15 times as long in fp16.
+    Source: Micikevicius et al., "Mixed precision training", arXiv:1710.03740.
+    """
+    dtype = torch.float16 if params.precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=params.precision != "fp32")
+
+
+def mixup(
+    inputs: Tensor, targets: Tensor, alpha: float, generator: torch.Generator
+) -> tuple[Tensor, list[tuple[float, Tensor]]]:
+    """Each input blended with another of the batch, and the targets with the share of each in the loss.
+
+    The share is drawn from Beta(alpha, alpha), one for the batch. alpha 0 changes and draws nothing.
+    Source: Zhang et al., "mixup: beyond empirical risk minimization", arXiv:1710.09412, and the authors' code.
+    """
+    if not alpha:
+        return inputs, [(1.0, targets)]
+    seed = int(torch.randint(2**62, (1,), generator=generator))
+    share = float(np.random.default_rng(seed).beta(alpha, alpha))
+    other = torch.randperm(len(targets), generator=generator).to(inputs.device)
+    return share * inputs + (1 - share) * inputs[other], [(share, targets), (1 - share, targets[other])]
+
+
+def class_weights(targets: Tensor, classes: int, params: TrainParams) -> Tensor | None:
+    """Weights in the loss that make all classes count the same (mean 1 over the pictures), or None for no weights.
+
+    Source: King and Zeng, "Logistic regression in rare events data", as scikit-learn's `class_weight="balanced"`.
+    """
+    if params.class_weights == "none":
+        return None
+    return len(targets) / (classes * targets.bincount(minlength=classes).clamp(min=1).float())
+
+
+def moving_average(decay: float, old: Tensor, new: Tensor, updates: Tensor | int) -> Tensor:
+    """One step of an exponential moving average, which leaves its start behind within the first steps.
+
+    Source: Polyak and Juditsky, doi:10.1137/0330046; the warm-up, (1 + n) / (10 + n), is TensorFlow's.
+    """
+    n = float(updates)
+    return torch.lerp(old, new, 1 - min(decay, (1 + n) / (10 + n)))
 
 
 def batch_sizes(n: int, batch_size: int) -> list[int]:
@@ -184,7 +354,7 @@ def batch_sizes(n: int, batch_size: int) -> list[int]:
     return [n // count + (i < n % count) for i in range(count)]
 
 
-def make_optimizer(groups: list[tuple[list[tuple[str, nn.Parameter]], float]], decay: float) -> torch.optim.Optimizer:
+def make_optimizer(groups: Groups, decay: float) -> torch.optim.Optimizer:
     """AdamW as fast.ai sets it (eps 1e-5, no decay on biases and batch-norm), the last group the highest rate."""
     split = []
     for named, lr in groups:
@@ -195,7 +365,7 @@ def make_optimizer(groups: list[tuple[list[tuple[str, nn.Parameter]], float]], d
     return torch.optim.AdamW(split, lr=0.0, betas=(0.95, 0.99), eps=1e-5)
 
 
-def layer_groups(model: nn.Module, low: float, high: float) -> list[tuple[list[tuple[str, nn.Parameter]], float]]:
+def layer_groups(model: nn.Module, low: float, high: float) -> Groups:
     """The model's layers, from input to head, with rates evenly spread in the logarithm from `low` to `high`."""
     named = dict(model.named_parameters())
     layers = group_parameters(model, model.group_matcher(coarse=True))

@@ -64,11 +64,16 @@ def create_model(params: TrainParams, classes: list[str]) -> tuple[nn.Module, Mo
         classes=tuple(classes),
         size=params.size,
         resize=params.resize,
-        interpolation="bicubic" if data.get("interpolation") == "bicubic" else "bilinear",
+        interpolation=interpolation_of(params.arch),
         mean=tuple(data["mean"]),
         std=tuple(data["std"]),
     )
     return model, config
+
+
+def interpolation_of(arch: str) -> str:
+    """How pictures are scaled for an architecture, as timm's configuration of it has it: bicubic or bilinear."""
+    return "bicubic" if timm.get_pretrained_cfg(arch).interpolation == "bicubic" else "bilinear"
 
 
 def packaged_weights(arch: str) -> Path | None:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from stages.params import Params
 
@@ -10,6 +10,7 @@ from stages.params import Params
 class AugmentParams(Params):
     """Random changes to every training picture, drawn anew each epoch. Zero, or min_scale 1, switches one off."""
 
+    mult: float = Field(ge=0, le=4)
     min_scale: float = Field(gt=0, le=1)
     flip: float = Field(ge=0, le=1)
     rotate: float = Field(ge=0, le=180)
@@ -17,9 +18,15 @@ class AugmentParams(Params):
     warp: float = Field(ge=0, lt=1)
     lighting: float = Field(ge=0, lt=1)
 
+    @model_validator(mode="after")
+    def _possible(self) -> "AugmentParams":
+        if self.mult * max(self.warp, self.lighting) >= 1:
+            raise ValueError("should keep warp and lighting below 1 when multiplied by mult")
+        return self
+
 
 class TrainParams(Params):
-    """The section `train` of params.yaml."""
+    """The section `train` of params.yaml. lr: one number, the lowest and the highest, or auto."""
 
     arch: str
     pretrained: bool
@@ -29,12 +36,18 @@ class TrainParams(Params):
     train_size: int = Field(ge=32, le=1024)
     resize: Literal["squish", "crop", "pad"]
     batch_size: int = Field(ge=2, le=4096)
+    method: Literal["fine_tune", "fit_one_cycle", "sgdr"]
     freeze_epochs: int = Field(ge=0)
     epochs: int = Field(ge=0)
-    lr: float | Literal["auto"]
-    lr_mult: float = Field(ge=1)
+    cycle_len: int = Field(ge=1)
+    cycle_mult: int = Field(ge=1)
+    lr: float | tuple[float, float] | Literal["auto"]
     weight_decay: float = Field(ge=0, lt=1)
     label_smoothing: float = Field(ge=0, lt=1)
+    mixup: float = Field(ge=0, le=10)
+    class_weights: Literal["none", "balanced"]
+    ema: float = Field(ge=0, lt=1)
+    precision: Literal["fp32", "bf16", "fp16"]
     augment: AugmentParams
 
     @field_validator("lr", mode="before")
@@ -42,9 +55,22 @@ class TrainParams(Params):
     def _lr(cls, value: object) -> object:
         if value == "auto":
             return value
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 10:
-            raise ValueError("should be a number above 0 and at most 10, or auto")
-        return float(value)
+        rates = value if isinstance(value, (list, tuple)) and len(value) == 2 else [value]
+        numbers = all(isinstance(rate, (int, float)) and not isinstance(rate, bool) for rate in rates)
+        if not numbers or not all(0 < rate <= 10 for rate in rates) or rates[0] > rates[-1]:
+            raise ValueError("should be a number above 0 and at most 10, or auto, or two such numbers [low, high]")
+        return tuple(map(float, rates)) if len(rates) == 2 else float(rates[0])
+
+    @field_validator("cycle_mult")
+    @classmethod
+    def _whole_cycles(cls, value: int, info: ValidationInfo) -> int:
+        known = info.data
+        if known.get("method") == "sgdr" and {"epochs", "cycle_len"} <= known.keys():
+            epochs, ends = known["epochs"], cycle_ends(known["epochs"], known["cycle_len"], value)
+            if epochs and epochs != ends[-1]:
+                near = " or ".join(map(str, ends[-2:]))
+                raise ValueError(f"should make whole cycles of the train.epochs, {epochs}; it would of {near}")
+        return value
 
     @field_validator("arch")
     @classmethod
@@ -55,6 +81,18 @@ class TrainParams(Params):
             near = timm.list_models(f"*{value.split('.')[0]}*")[:5] or _similar(value, timm.list_models())
             raise ValueError(f"should be a name that timm knows, such as {', '.join(near)}")
         return value
+
+
+def cycle_ends(epochs: int, cycle_len: int, cycle_mult: int) -> list[int]:
+    """After how many epochs each cycle ends: the first takes `cycle_len`, each next `cycle_mult` times the one before.
+
+    The last end is `epochs` where whole cycles fill them, and beyond it where not. (epochs=7, 1, 2) gives [1, 3, 7].
+    """
+    ends = [cycle_len]
+    while ends[-1] < epochs:
+        cycle_len *= cycle_mult
+        ends.append(ends[-1] + cycle_len)
+    return ends
 
 
 def _similar(name: str, known: list[str]) -> list[str]:

@@ -1,0 +1,76 @@
+"""Folding frozen batch-norm changes how a model computes, not what, nor what it learns."""
+
+import pytest
+import timm
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from stages.vision.fold import ConvNorm, fold
+
+
+def trained(arch: str) -> nn.Module:
+    """A model in float64 whose batch-norms have statistics and weights as after training."""
+    torch.manual_seed(0)
+    model = timm.create_model(arch, num_classes=3).double().eval()
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            nn.init.normal_(module.running_mean, 0, 0.2)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 2)
+            nn.init.normal_(module.bias, 0, 0.2)
+    return model
+
+
+def gradients(asked: nn.Module, model: nn.Module, inputs: torch.Tensor) -> tuple[torch.Tensor, dict]:
+    model.zero_grad()
+    answer = asked(inputs)
+    answer.square().sum().backward()
+    return answer, {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize(
+    ("arch", "folded"),
+    [("test_efficientnet", 13), ("test_resnet", None), ("resnet18", 20), ("test_convnext", 0), ("test_vit", 0)],
+)
+def test_answers_and_gradients_are_the_same_to_rounding(arch, folded):
+    model = trained(arch)
+    other = fold(model, 64 if arch != "test_vit" else 160)
+    count = sum(isinstance(module, ConvNorm) for module in other.modules())
+    assert count == (folded if folded is not None else sum(isinstance(m, _BatchNorm) for m in model.modules()))
+    inputs = torch.rand(3, 3, 160, 160, dtype=torch.float64)
+    answer, wanted = gradients(model, model, inputs)
+    same, found = gradients(other, model, inputs)
+    assert torch.allclose(answer, same, rtol=1e-9)
+    assert all(torch.allclose(wanted[name], found[name], rtol=1e-6, atol=1e-9) for name in wanted)
+
+
+def test_the_models_own_layers_names_and_mode_stay():
+    model = trained("test_efficientnet").float().train()
+    before = list(model.state_dict())
+    other = fold(model, 64)
+    assert model.training
+    assert list(model.state_dict()) == before
+    assert not any(isinstance(module, ConvNorm) for module in model.modules())
+    assert {id(p) for p in other.parameters()} == {id(p) for p in model.parameters()}
+
+
+class Shared(nn.Module):
+    """A convolution whose output is also used without its batch-norm: folding it would be wrong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        nn.init.constant_(self.norm.bias, 3)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        seen = self.conv(inputs)
+        return (seen + self.norm(seen)).mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize("zero", [False, True])
+def test_a_model_that_cannot_be_folded_is_left_alone_even_where_a_new_head_hides_it(zero):
+    model = nn.Sequential(Shared(), nn.Linear(4, 2))
+    if zero:
+        nn.init.zeros_(model[1].weight)
+    assert fold(model, 16) is model
