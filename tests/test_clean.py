@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import timm
+import torch
 
 from stages import clean
 from stages.clean import CleanParams, judge, odd_ones_out, out_of_fold
 from stages.params import StageError
 from stages.sources.sample import truth
 from stages.tables import read_table, write_json, write_table
+from stages.vision.model import ModelConfig
 from tests.conftest import PHOTOS, ROOT, Project
 
 CATS_AND_DOGS = PHOTOS / "cats_and_dogs"
@@ -89,6 +92,23 @@ def test_a_picture_is_judged_by_models_that_saw_neither_it_nor_its_copies():
     alone = np.abs(after - before)[:2].max()
     together = np.abs(out_of_fold(seen, target, np.arange(60), 5, 42) - before)[:2].max()
     assert together > alone, "in groups of their own, one copy would teach what the other is"
+
+
+def test_a_picture_and_its_mirror_image_are_described_alike_by_any_model(monkeypatch: pytest.MonkeyPatch):
+    torch.manual_seed(0)
+    model = timm.create_model("test_efficientnet", num_classes=2).eval()
+    config = ModelConfig("test_efficientnet", ("a", "b"), 96, "squish", "bilinear", (0.5,) * 3, (0.5,) * 3)
+    pictures = torch.randint(0, 255, (3, 96, 96, 3), dtype=torch.uint8)
+    last, maps = clean.describe(model, pictures, config, torch.device("cpu"))
+    again = clean.describe(model, pictures.flip(2), config, torch.device("cpu"))
+    assert last.shape == (3, model.get_classifier().in_features)
+    assert maps.shape[1] % 2 == 0
+    assert np.allclose(last, again[0], atol=1e-5)
+    assert np.allclose(maps, again[1], atol=1e-5)
+    monkeypatch.delattr(type(model), "forward_intermediates")
+    plain, same = clean.describe(model, pictures, config, torch.device("cpu"))
+    assert np.allclose(plain, last, atol=1e-5)
+    assert np.array_equal(plain, same)
 
 
 def test_a_picture_of_none_of_the_classes_is_the_odd_one_out():
