@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pawprint import web
+from pawprint import network, web
 from tests.exported import picture, write_export
 from tests.test_predict import predict
 
@@ -65,8 +65,8 @@ def site():
 @pytest.fixture
 def here_is_public(monkeypatch):
     """Let 127.0.0.1 pass for a public address: the rest of the rule stands."""
-    right = web.is_public
-    monkeypatch.setattr(web, "is_public", lambda address: address == "127.0.0.1" or right(address))
+    right = network.is_public
+    monkeypatch.setattr(network, "is_public", lambda address: address == "127.0.0.1" or right(address))
 
 
 def test_a_picture_comes_and_redirects_are_followed(site, here_is_public):
@@ -101,12 +101,12 @@ def test_what_cannot_be_had_is_said(site, here_is_public, monkeypatch, path, wor
      "fe80::1%eth0", "fc00::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"],
 )  # fmt: skip
 def test_addresses_inside_a_network_are_not_public(address):
-    assert not web.is_public(address)
+    assert not network.is_public(address)
 
 
 def test_addresses_outside_are_public():
-    assert web.is_public("93.184.215.14")
-    assert web.is_public("2606:2800:21f:cb07:6820:80da:af6b:8b2c")
+    assert network.is_public("93.184.215.14")
+    assert network.is_public("2606:2800:21f:cb07:6820:80da:af6b:8b2c")
 
 
 def test_a_name_with_one_inner_address_is_refused(monkeypatch):
