@@ -25,8 +25,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pawprint.model import load
 from pawprint.predict import ask, find
 
-FILES = 1000
-
 THEIRS = """
 import json, sys, time, warnings
 from functools import partial
@@ -81,12 +79,13 @@ def main() -> None:
     parser.add_argument("export", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--fastai-python", required=True)
+    parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=1)
     arguments = parser.parse_args()
 
     classifier, single = load(arguments.export), load(arguments.export, threads=1)  # as `pawprint predict` has them
     photos = list(find([str(arguments.folder)]))
-    files = list(islice(cycle(photos), FILES))
+    files = list(islice(cycle(photos), arguments.files))
     theirs = Theirs(arguments.fastai_python, classifier.config["arch"], classifier.config["size"], files)
 
     def one(n: int) -> None:
@@ -102,12 +101,12 @@ def main() -> None:
         run(n)
         return (time.perf_counter() - started) / n
 
-    ours(one, 3), ours(many, 100), theirs.seconds("one", 3)
-    way = min(("workers", "none"), key=lambda name: theirs.seconds(name, 100))
+    ours(one, 3), ours(many, min(100, len(files))), theirs.seconds("one", 3)
+    way = min(("workers", "none"), key=lambda name: theirs.seconds(name, min(100, len(files))))
     best: dict[str, float] = {}
     for _ in range(arguments.rounds):
         taken = {"one": ours(one, 30), "their one": theirs.seconds("one", 30)}
-        taken |= {"many": ours(many, FILES), "their many": theirs.seconds(way, FILES)}
+        taken |= {"many": ours(many, len(files)), "their many": theirs.seconds(way, len(files))}
         best = {name: min(seconds, best.get(name, seconds)) for name, seconds in taken.items()}
         print({name: round(seconds, 4) for name, seconds in taken.items()}, file=sys.stderr)
     theirs.process.stdin.close()
@@ -116,8 +115,8 @@ def main() -> None:
         f"{len(photos)} photos, {len(os.sched_getaffinity(0))} cores, model of {megabytes:.1f} MB\n"
         f"one picture: ours {1000 * best['one']:.1f} ms, learn.predict {1000 * best['their one']:.1f} ms, "
         f"ratio {best['their one'] / best['one']:.1f}\n"
-        f"{FILES} files: ours {1 / best['many']:.0f} a second, learn.get_preds {1 / best['their many']:.0f} a second, "
-        f"ratio {best['their many'] / best['many']:.1f}"
+        f"{len(files)} files: ours {1 / best['many']:.0f} a second, "
+        f"learn.get_preds {1 / best['their many']:.0f} a second, ratio {best['their many'] / best['many']:.1f}"
     )
 
 

@@ -30,7 +30,7 @@ from pawprint.predict import find
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS, CLIENTS, MANY, PHOTOS = 15, (1, 8, 64), 10_000, 30
-MALFORMED = (b"", b"<html>", b"\xff\xd8\xff" + bytes(500), b"\x89PNG\r\n\x1a\n" + bytes(80))
+MALFORMED = (b"", b"<html>", b"\xff\xd8\xff" + bytes(500), b"\x89PNG\r\n\x1a\n" + bytes(80), None)  # None: one cut off
 
 
 async def post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> tuple[int, dict]:
@@ -55,9 +55,13 @@ class Run:
         """Ask until a moment, or until all clients together have asked `most` times; one in `malformed` is none."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         while time.perf_counter() < until and (i := next(self.number)) < most:
+            body = self.bodies[i % len(self.bodies)]
             bad = malformed and i % malformed == 0
+            if bad:
+                sent = MALFORMED[i // malformed % len(MALFORMED)]
+                body = body[: len(body) // 2] if sent is None else sent
             started = time.perf_counter()
-            code, answer = await post(reader, writer, MALFORMED[i % 4] if bad else self.bodies[i % len(self.bodies)])
+            code, answer = await post(reader, writer, body)
             self.codes[code] += 1
             if code == 503:
                 await asyncio.sleep(1)

@@ -17,6 +17,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 
+from benchmarks.serve import Run, memory
 from pawprint.serve import make_app
 from pawprint.shipped.predict import Classifier
 from tests.conftest import ROOT
@@ -272,6 +273,26 @@ def test_a_stop_does_not_wait_for_ever(tmp_path):
         while "pawprint_predictions_waiting 1.0" not in httpx.get(f"{server.url}/metrics").text:
             time.sleep(0.05)
         server.stop()  # gives up after 30 seconds, the server after 10
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="memory is read from /proc")
+def test_ten_thousand_requests_leave_memory_flat_and_get_no_wrong_answer(tmp_path):
+    server = Server(write_export(tmp_path / "export"))
+    bodies = [picture(colour, (120, 90)) for colour in ("red", "green", "blue")]
+    known = [server.predict(body).json() for body in bodies]
+
+    async def ask(n: int) -> Run:
+        run = Run(server.address[1], bodies, known)
+        await asyncio.gather(*(run.client(float("inf"), n, malformed=10) for _ in range(8)))
+        return run
+
+    asyncio.run(ask(500))
+    before = memory(server.process.pid)
+    run = asyncio.run(ask(10_000))
+    assert memory(server.process.pid) - before < 10
+    assert run.wrong == 0
+    assert run.codes == {200: 9000, 415: 800, 422: 200}
+    server.stop()
 
 
 @pytest.mark.skipif(not os.path.exists("/usr/bin/chromium"), reason="Debian's chromium is not installed")

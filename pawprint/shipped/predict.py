@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+ORIENTATION = 0x0112  # the tag of a camera that was held on its side
+
 
 def to_square(image: Image.Image, size: int, resize: str, interpolation: str) -> Image.Image:
     """Make a picture (size, size): `squish` both sides, `crop` the middle, or `pad` with black."""
@@ -43,8 +45,10 @@ class Classifier:
     def prepare(self, image: Image.Image) -> np.ndarray:
         """The picture as the model takes it: upright, RGB, square, uint8 (size, size, 3)."""
         config = self.config
-        image.draft("RGB", (2 * config["size"], 2 * config["size"]))  # a large JPEG need not be decoded at full size
-        upright = ImageOps.exif_transpose(image).convert("RGB")
+        image.draft("RGB", (config["size"], config["size"]))  # a large JPEG need not be decoded at full size
+        if image.getexif().get(ORIENTATION, 1) != 1:  # exif_transpose and convert copy even where nothing changes
+            image = ImageOps.exif_transpose(image)
+        upright = image if image.mode == "RGB" else image.convert("RGB")
         return np.asarray(to_square(upright, config["size"], config["resize"], config["interpolation"]))
 
     def classify(self, prepared: Sequence[np.ndarray]) -> list[dict]:
