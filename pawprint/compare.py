@@ -91,7 +91,7 @@ def name_of(arch: str) -> str:
 
 
 def experiment(arch: str) -> str:
-    """Run what follows verify with this architecture; why it failed, or "". What ran before comes from DVC's cache.
+    """Run what follows verify with this architecture; why it failed, or "".
 
     Not gather and verify: the temporary folder holds what git and DVC's cache hold, not the pictures they began with.
     """
@@ -109,7 +109,7 @@ def experiment(arch: str) -> str:
             said = (said + chunk)[-50_000:]
     except KeyboardInterrupt:
         process.wait()  # the keyboard has stopped DVC too
-        sys.exit("pawprint: stopped from the keyboard; what has run is kept: the same command goes on")
+        sys.exit("pawprint: stopped from the keyboard; no table is written")
     return explain(said.decode("utf-8", "replace")) if process.wait() else ""
 
 
@@ -119,7 +119,8 @@ def explain(said: str) -> str:
     errors = [line for line in lines if line.startswith("ERROR")] or lines or ["dvc ended without a word"]
     stage = re.search(r"python -m stages\.(\w+)", " ".join(errors))
     own = [line for line in lines if stage and line.startswith(f"{stage[1]}: ")]
-    return (own or errors)[-1]
+    crash = [line for line in lines if re.match(r"[\w.]*(Error|Exception): ", line)]
+    return (own or crash or errors)[-1]
 
 
 def measure(arch: str) -> Row:

@@ -52,6 +52,9 @@ def test_a_failed_experiment_is_explained_by_its_stage_or_by_dvc():
     dvc = "ERROR: failed to reproduce 'retrain': failed to run: python -m stages.train --table x, exited with 1"
     assert explain(f"load: 3%|\rload: 9%|\ntrain: no weights\n{dvc}\n") == "train: no weights"
     assert explain("ERROR: you are not inside of a DVC repository\n") == "ERROR: you are not inside of a DVC repository"
+    assert explain(f"Traceback …\nAssertionError: Input height (64) is wrong\n{dvc}") == (
+        "AssertionError: Input height (64) is wrong"
+    )
     assert explain("") == "dvc ended without a word"
 
 
@@ -119,14 +122,14 @@ def test_architectures_are_compared_on_the_users_own_pictures(small: Project):
     expect(small, "dvc", "repro", "split")
     commit(small)
     before = expect(small, "git", "status", "--porcelain", "--ignored")
-    code, said, errors = ask(small, "test_efficientnet", "resnet1x", "test_vit")
+    code, said, errors = ask(small, "test_efficientnet", "resnet1x", "test_resnet")
     assert code == 1
     assert (
         "pawprint: resnet1x is left out: baseline: params.yaml: train.arch is 'resnet1x'; it should be a name" in errors
     )
     with (small.path / "compare/compare.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert sorted(each["arch"] for each in rows) == ["test_efficientnet", "test_vit"]
+    assert sorted(each["arch"] for each in rows) == ["test_efficientnet", "test_resnet"]
     assert [float(each["valid_error"]) for each in rows] == sorted(float(each["valid_error"]) for each in rows)
     for each in rows:
         assert 0 < float(each["seconds"]) < 10

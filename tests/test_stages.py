@@ -252,6 +252,7 @@ def test_a_stage_without_a_model_imports_no_torch(project: Project, stage):
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="no real photos beside the project")
 def test_real_photos_are_all_kept(project: Project):
     project.edit(**{"gather.source": "folder", "gather.path": str(PHOTOS / "bears")})
+    project.edit(**{"train.arch": "test_efficientnet", "train.pretrained": False, "train.size": 64})  # for baseline
     for name in ("gather", "verify", "split", "baseline"):
         project.stage(name)
     assert json.loads((project.path / "metrics/verify.json").read_text())["kept"] == 408
