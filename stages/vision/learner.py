@@ -182,7 +182,8 @@ class Learner:
         for epoch in range(first, phase.epochs):
             began, losses, step = time.monotonic(), 0.0, epoch * len(self.sizes)
             # Batch-norm keeps the body's running statistics, which come from a million pictures; those of a few small
-            # batches are noise, and the model is asked about pictures one at a time.
+            # batches are noise, and the model is asked about pictures one at a time. On 243 real bears it made no
+            # difference: one error of 83 either way, valid loss 0.334 with still statistics and 0.333 with moving ones.
             for part in (self.model, phase.module):
                 freeze_batch_norm(part.train())
             torch.manual_seed(
@@ -305,7 +306,9 @@ class Learner:
 def precision(params: TrainParams, device: torch.device) -> torch.autocast:
     """The context in which a forward pass runs in the precision that `params` asks for.
 
-    Weights and their updates stay in fp32. Source: Micikevicius et al., "Mixed precision training", arXiv:1710.03740.
+    Weights and their updates stay in fp32. Meant for GPUs: on a CPU with AVX512-BF16 a step of the default architecture
+    was measured to take 1.35 times as long in bf16 as in fp32, and 15 times as long in fp16.
+    Source: Micikevicius et al., "Mixed precision training", arXiv:1710.03740.
     """
     dtype = torch.float16 if params.precision == "fp16" else torch.bfloat16
     return torch.autocast(device.type, dtype=dtype, enabled=params.precision != "fp32")
