@@ -324,6 +324,11 @@ def read_state(root: Path, decisions: Decisions) -> dict:
     """All the page needs: the pictures with their figures, the classes, and the decisions so far."""
     predictions = {row["path"]: row for row in read_csv(root / "data/predictions.csv")}
     errors = {row["path"]: row for row in read_csv(root / "data/label_errors.csv")}
+    found = {
+        row["path"]: f"{row['action']}, {row['reason']}"
+        for row in read_csv(root / "data/findings.csv")
+        if not row["reason"].startswith("decision")
+    }
     pictures = []
     rows = read_csv(root / "data/split.csv")
     sizes: dict[str, int] = {}
@@ -342,6 +347,8 @@ def read_state(root: Path, decisions: Decisions) -> dict:
                 "loss": number(said.get("loss")),
                 "score": number(judged.get("score")),
                 "suggestion": judged.get("suggestion", ""),
+                "distance": number(judged.get("distance")),
+                "finding": found.get(row["path"], ""),
             }
         )
     classes = sorted({row["label"] for row in rows})

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 from pydantic import Field
 from sklearn.metrics import precision_recall_fscore_support
@@ -52,6 +53,7 @@ def main() -> None:
     write_table("data/predictions.csv", answers)
     write_table("metrics/confusion.csv", valid[["label", "prediction"]].set_axis(["actual", "predicted"], axis=1))
     write_json("metrics/interpret.json", figures)
+    write_bytes("plots/confusion.png", draw_confusion(confusion_matrix(valid, list(config.classes))))
     bins = reliability(valid["probability"].to_numpy(), (valid["label"] == valid["prediction"]).to_numpy())
     write_table("metrics/reliability.csv", pd.DataFrame(bins))
     worst = valid.sort_values(["loss", "path"], ascending=[False, True]).head(params.top_losses)
@@ -177,6 +179,28 @@ def galleries(valid: pd.DataFrame, classes: list[str]) -> list[tuple[str, str, p
     return [(title, text, rows.head(SHOWN)) for title, text, rows in grids]
 
 
+def confusion_matrix(valid: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+    """How often each class (row) is taken for each (column)."""
+    return pd.crosstab(valid["label"], valid["prediction"]).reindex(index=classes, columns=classes, fill_value=0)
+
+
+def draw_confusion(confusion: pd.DataFrame) -> bytes:
+    """The confusion matrix as a PNG, darker for a larger share of its row; the same input gives the same bytes."""
+    side = 2.2 + 0.7 * len(confusion)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.add_subplot(xlabel="predicted", ylabel="actual")
+    share = confusion.to_numpy() / confusion.sum(axis=1).clip(lower=1).to_numpy()[:, None]
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(confusion)), confusion.columns, rotation=45, ha="right")
+    axes.set_yticks(range(len(confusion)), confusion.index)
+    for (row, column), part in np.ndenumerate(share):
+        colour = "white" if part > 0.5 else "black"
+        axes.text(column, row, str(confusion.iloc[row, column]), ha="center", va="center", color=colour)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
+
+
 def captions(rows: pd.DataFrame) -> list[str]:
     return [f"{r.prediction} / {r.label}\n{r.loss:.2f} / {r.probability:.2f}" for r in rows.itertuples()]
 
@@ -188,7 +212,7 @@ def render(
     template = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     ).get_template("report.html.j2")
-    confusion = pd.crosstab(valid["label"], valid["prediction"]).reindex(index=classes, columns=classes, fill_value=0)
+    confusion = confusion_matrix(valid, classes)
     pairs = [
         (actual, predicted, int(confusion.loc[actual, predicted]))
         for actual in classes
@@ -208,8 +232,19 @@ def render(
         ],
         n_valid=len(valid),
         n_wrong=int((valid["label"] != valid["prediction"]).sum()),
-        baseline=read_json("metrics/baseline.json")["valid"],
+        beside=beside(read_json("metrics/baseline.json")["valid"], figures["error_rate"]),
     )
+
+
+def beside(baseline: dict[str, float], error: float) -> list[tuple[str, float]]:
+    """The errors that the model's is to be compared with, and its own, each with its name."""
+    names = {
+        "majority_error": "the most frequent class",
+        "pixel_l1_error": "nearest mean picture, L1",
+        "pixel_l2_error": "nearest mean picture, L2",
+        "linear_error": "linear head on frozen features",
+    }
+    return [*((text, baseline[key]) for key, text in names.items()), ("this model", error)]
 
 
 def thumbnail(path: str) -> str:

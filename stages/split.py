@@ -49,11 +49,13 @@ def main() -> None:
     images = read_table("data/images.csv")
     refuse_unknown_splits(images)
     near = neighbours(images["phash"].tolist(), images["group"].tolist(), params.near_duplicates)
-    images["split"], reasons = settle(images, earlier_splits(params), near)
+    earlier = earlier_splits(params)
+    stood = {path: earlier[name_of(path)] for path in images["path"] if name_of(path) in earlier}
+    images["split"], reasons = settle(images, stood, near)
     left_out = images[["path", "label"]].assign(reason=reasons)
     images = images[[not reason for reason in reasons]].reset_index(drop=True)
     groups = find_groups(images["phash"].tolist(), images["group"].tolist(), params.near_duplicates)
-    images["group"] = [images["path"][first].rsplit("/", 1)[1].removesuffix(".jpg") for first in groups]
+    images["group"] = [name_of(images["path"][first]) for first in groups]
     images["split"] = assign(images, {}, params)
     refuse_empty_cells(images, params)
     table = images.sort_values("path")[["path", "label", "group", "split"]]
@@ -163,14 +165,19 @@ def find_groups(hashes: list[str], own: list[str], distance: int) -> list[int]:
     return [find(i) for i in range(len(hashes))]
 
 
+def name_of(path: str) -> str:
+    """What a picture is called whatever its label: the hash that its file is named after."""
+    return path.rsplit("/", 1)[1].removesuffix(".jpg")
+
+
 def earlier_splits(params: SplitParams) -> dict[str, str]:
-    """Path -> split as drawn before with the same params; empty when there is nothing to keep."""
+    """A picture's name -> its split as drawn before with the same params; empty when there is nothing to keep."""
     try:
         if read_json("metrics/split.json").get("drawn_with") != params.model_dump():
             return {}
         table = read_table("data/split.csv")
-        return dict(zip(table["path"], table["split"], strict=True))
-    except (StageError, KeyError, ValueError):
+        return dict(zip(map(name_of, table["path"]), table["split"], strict=True))
+    except (StageError, KeyError, ValueError, IndexError):
         return {}
 
 

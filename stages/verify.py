@@ -135,12 +135,16 @@ def convert(row: dict[str, str], params: VerifyParams) -> dict[str, object]:
     except Rejected as why:
         return {"reason": why.args[0], "detail": why.args[1]}
     path = IMAGES / row["label"] / f"{row['sha256'][:16]}.jpg"
-    image.save(path, "JPEG", quality=params.quality, subsampling="4:2:0", optimize=False)
+    try:
+        image.save(path, "JPEG", quality=params.quality, subsampling="4:2:0", optimize=False)
+    except OSError as error:
+        error.filename = path.as_posix()  # which a full disk leaves out
+        raise
     return {
         "path": path.as_posix(),
         "width": image.width,
         "height": image.height,
-        "phash": str(imagehash.phash(image)),
+        "phash": str(imagehash.phash(image.reduce(max(1, min(image.size) // 64)))),  # hashed at 32 x 32: half the time
     }
 
 

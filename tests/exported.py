@@ -42,6 +42,9 @@ def write_export(folder: Path) -> Path:
     onnx.save(model, folder / "model.onnx")
     config = {"classes": CLASSES, "size": SIZE, "resize": "crop", "interpolation": "bilinear", "none_threshold": -10.0}
     (folder / "model.json").write_text(json.dumps(config))
+    reference = {"pictures": 90, "classes": dict.fromkeys(CLASSES, 30), "none": 4}
+    reference["confidence"] = [0.9 + i / 1000 for i in range(90)]
+    (folder / "reference.json").write_text(json.dumps(reference))
     return folder
 
 

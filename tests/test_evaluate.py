@@ -1,14 +1,24 @@
-"""Two models are compared on the same pictures, in words that claim no more than the numbers do."""
+"""Models and baselines are judged on the same pictures, in words that claim no more than the numbers do."""
 
+import math
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
+import pytest
+from PIL import Image
+from scipy.stats import binom
 
-from stages.evaluate import compare, pictures_needed
+from pawprint.summary import summary as printed
+from stages import evaluate
+from stages.evaluate import BASELINES, compare, error_of, judge_pair, pictures_needed
+from stages.tables import read_json, write_json, write_table
 
 
-def answers(n: int, first: int, retrained: int) -> pd.DataFrame:
-    """`n` test pictures, the first `first` and `retrained` of which the models get wrong."""
-    table = pd.DataFrame({"label": ["a"] * n})
-    for name, wrong in (("first", first), ("retrained", retrained)):
+def answers(n: int, first: int, retrained: int, linear: int = 0) -> pd.DataFrame:
+    """`n` test pictures, the first so many of which each of the three gets wrong."""
+    table = pd.DataFrame({"label": ["a"] * n, **dict.fromkeys(BASELINES, "a")})
+    for name, wrong in (("first", first), ("retrained", retrained), ("linear", linear)):
         table[name] = ["b"] * wrong + ["a"] * (n - wrong)
     return table
 
@@ -23,8 +33,12 @@ def test_a_small_difference_is_no_evidence_and_says_what_would_be():
 
 
 def test_a_large_difference_is_named_better_or_worse():
-    assert "the better result is unlikely to be chance" in compare(answers(100, 30, 5))["summary"]
+    assert "the better result is unlikely to be chance (p < 0.001)" in compare(answers(100, 30, 5))["summary"]
     assert "the worse result is unlikely to be chance" in compare(answers(100, 5, 30))["summary"]
+    assert compare(answers(100, 30, 5, linear=25))["beyond_linear"] == (
+        "25 of 100 wrong by a linear head, 5 of 100 by the retrained model: "
+        "the better result is unlikely to be chance (p < 0.001)"
+    )
 
 
 def test_no_difference_needs_no_pictures():
@@ -32,5 +46,89 @@ def test_no_difference_needs_no_pictures():
     assert "needed" not in compare(answers(50, 3, 3))["summary"]
 
 
-def test_fewer_pictures_are_needed_for_a_larger_difference():
-    assert pictures_needed(20, 2, 200) < pictures_needed(5, 2, 200)
+@pytest.mark.parametrize(("wrong", "n"), [(0, 40), (2, 61), (13, 50), (61, 61)])
+def test_the_interval_is_wilsons(wrong: int, n: int):
+    p, z = wrong / n, 1.959964
+    centre, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    found = error_of(np.arange(n) < wrong)
+    assert [found["low"], found["high"]] == pytest.approx(
+        [(centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n)], abs=1e-6
+    )
+
+
+@pytest.mark.parametrize(("won", "lost"), [(0, 0), (1, 0), (5, 1), (8, 2), (3, 3), (2, 14)])
+def test_p_is_mcnemars_exact_one(won: int, lost: int):
+    both, n = 4, 100  # pictures that both get wrong say nothing
+    one = np.arange(n) < both + won
+    other = (np.arange(n) < both) | (np.arange(n) >= n - lost)
+    p, _, _ = judge_pair(one, other, ("before", "after"))
+    assert p == pytest.approx(min(1, 2 * binom.cdf(min(won, lost), won + lost, 0.5)) if won + lost else 1)
+
+
+@pytest.mark.parametrize(("won", "lost", "n"), [(10, 3, 120), (12, 4, 100), (20, 14, 300)])
+def test_with_so_many_pictures_the_difference_is_seen_four_times_of_five(won: int, lost: int, n: int):
+    needed = pictures_needed(won, lost, n)
+    draws = np.random.default_rng(0).multinomial(needed, [won / n, lost / n, 1 - (won + lost) / n], 20000)
+    b, c = draws[:, 0], draws[:, 1]
+    seen = (b - c) ** 2 > 1.959964**2 * np.maximum(b + c, 1)
+    assert 0.77 < seen.mean() < 0.86
+
+
+@pytest.fixture
+def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project after retrain with 10 test pictures: dark ones are a, light ones b, and models that answer by rote."""
+    monkeypatch.chdir(tmp_path)
+    rows = []
+    for i in range(40):
+        split = "test" if i < 10 else "valid" if i < 16 else "train"
+        rows.append((f"data/images/{i:016x}.png", "ab"[i % 2], f"g{i}", split))
+        Path("data/images").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (200 * (i % 2) + i,) * 3).save(rows[-1][0])
+    table = pd.DataFrame(rows, columns=["path", "label", "group", "split"])
+    write_table("data/split.csv", table)
+    table.loc[0, "label"] = "b"  # a person's word: picture 0 is a b
+    write_table("data/cleaned.csv", table.drop(index=[2, 17]))  # and picture 2 is nothing
+    Path("params.yaml").write_text("baseline: {size: 8}\ncompute: {device: cpu, threads: 0}\n")
+    wrong = {"linear": {0, 1, 2, 3}, "first": {0, 2}, "retrained": {0, 1}}
+
+    def ask(name: str, paths: list[str], compute: object) -> list[str]:
+        numbers = [int(Path(path).stem, 16) for path in paths]
+        return ["ab"[(n % 2) ^ (n in wrong[name])] for n in numbers]
+
+    monkeypatch.setattr(evaluate, "ask", ask)
+    evaluate.main()
+    return tmp_path
+
+
+def test_baselines_and_models_stand_in_one_table_with_both_versions_of_the_labels(judged: Path):
+    report = read_json("metrics/evaluate.json")
+    names = [*BASELINES, "first", "retrained"]
+    gathered = {name: report["as_gathered"][name] for name in names}
+    assert {name: of["wrong"] for name, of in gathered.items()} == {
+        "majority": 5, "pixel_l1": 0, "pixel_l2": 0, "linear": 4, "first": 2, "retrained": 2,
+    }  # fmt: skip
+    assert {of["pictures"] for of in gathered.values()} == {10}
+    cleaned = {name: report["as_cleaned"][name] for name in names}
+    assert {name: of["wrong"] for name, of in cleaned.items()} == {
+        "majority": 6, "pixel_l1": 1, "pixel_l2": 1, "linear": 2, "first": 0, "retrained": 1,
+    }  # fmt: skip
+    assert {of["pictures"] for of in cleaned.values()} == {9}
+    assert list(pd.read_csv("data/test_predictions.csv").columns) == ["path", "label", *names]
+
+
+def test_the_summary_shows_what_the_deep_model_buys(judged: Path):
+    write_json("metrics/export.json", {"model": "first"})
+    text = printed(judged)
+    lines = text.splitlines()
+    table = [line for line in lines if " of 10 " in line and "%" in line]
+    assert [line.split("  ")[0] for line in table] == [
+        "the most frequent class",
+        "nearest mean picture, L1",
+        "nearest mean picture, L2",
+        "linear head, frozen body",
+        "first model",
+        "retrained model",
+    ]
+    assert "4 of 10" in table[3]
+    assert "4 of 10 wrong by a linear head, 2 of 10 by the retrained model" in text
+    assert "with the labels as cleaned: 0 of 9 wrong before cleaning, 1 of 9 after" in text

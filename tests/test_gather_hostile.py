@@ -9,7 +9,7 @@ from pathlib import Path
 import httpcore
 import pytest
 
-from stages.sources import network
+from pawprint import network
 from stages.sources.download import Downloader, DownloadParams, Failure, retry_after
 from tests.gather_world import QUICK, Handler, Server, World, drip, drip_headers, picture, reset, stall
 

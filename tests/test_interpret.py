@@ -7,8 +7,18 @@ import pandas as pd
 import pytest
 import timm
 import torch
+from PIL import Image
 
-from stages.interpret import galleries, grad_cam, overlay, reliability
+from stages.interpret import (
+    beside,
+    confusion_matrix,
+    data_address,
+    draw_confusion,
+    galleries,
+    grad_cam,
+    overlay,
+    reliability,
+)
 from stages.vision.model import ModelConfig
 from tests.conftest import Project
 from tests.test_review import browser  # noqa: F401 (a fixture)
@@ -66,6 +76,21 @@ def test_the_report_opens_alone_on_a_phone_and_answers_to_keys(browser, small: P
     page.keyboard.press("Space")
     assert page.locator(".look").first.is_visible()
     assert not page.locator(".plain").first.is_visible()
+    text = page.inner_text("main")
+    for part in (
+        "linear head on frozen features",
+        "Most confused",
+        "calibration error",
+        "Least sure",
+        "recall",
+        "support",
+    ):
+        assert part in text
+    for part in ("Right, at random", "Wrong, at random", "red: most correct", "green: most incorrect", "precision"):
+        assert part in text
+    assert page.locator("svg circle").count() == len(pd.read_csv(small.path / "metrics/reliability.csv"))
+    with Image.open(small.path / "plots/confusion.png") as picture:
+        assert min(picture.size) > 200
 
 
 def test_grad_cam_finds_what_the_class_depends_on():
@@ -100,3 +125,26 @@ def test_galleries_hold_what_they_say():
     assert set(shown["Right, at random"]) == {"0.jpg", "1.jpg", "3.jpg", "4.jpg"}
     assert shown["a: most correct"] == ["0.jpg", "1.jpg"]
     assert shown["b: most incorrect"] == ["5.jpg"]
+
+
+def test_the_confusion_matrix_is_drawn_the_same_each_time_and_not_without_a_class():
+    valid = pd.DataFrame({"label": list("aab"), "prediction": list("aba")})
+    confusion = confusion_matrix(valid, ["a", "b", "c"])
+    assert confusion.to_numpy().tolist() == [[1, 1, 0], [1, 0, 0], [0, 0, 0]]
+    drawn = draw_confusion(confusion)
+    assert drawn == draw_confusion(confusion)
+    assert drawn != draw_confusion(confusion.T + 1)
+
+
+def test_the_model_stands_last_beside_every_baseline():
+    names = ("majority_error", "pixel_l1_error", "pixel_l2_error", "linear_error")
+    rows = beside({name: 0.5 for name in names}, 0.1)
+    assert len(rows) == 5
+    assert rows[-1] == ("this model", 0.1)
+
+
+def test_four_hundred_thumbnails_stay_under_five_megabytes():
+    """The default report holds some 48 + 16 + 8 (2 + 2 classes) pictures; 400 noisy ones are the worst to expect."""
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    blotches = Image.fromarray(noise).resize((160, 160))
+    assert 400 * len(data_address(blotches)) < 5_000_000

@@ -13,61 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Project
+from tests.conftest import Project, clone, expect, lock
 from tests.test_chain import STAGES
 
 pytestmark = pytest.mark.slow
-
-
-def shrink(project: Project) -> None:
-    project.edit("data/sources/sample.yaml", size=60)
-    project.edit(
-        **{
-            "compute.threads": 2,  # the order in which threads add up decides the last bits
-            "train.size": 96,
-            "train.train_size": 64,
-            "train.epochs": 1,
-            "clean.folds": 2,
-            "clean.auto": "flag",
-        }
-    )
-
-
-@pytest.fixture(scope="module")
-def origin(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A git repository with the project, run to the end, everything committed and pushed to a local remote."""
-    project = Project(tmp_path_factory.mktemp("origin") / "project")
-    shrink(project)
-    (project.path / ".dvc").mkdir()
-    (project.path / ".dvc/config").write_text("[core]\n    analytics = false\n    remote = near\n")
-    for name in (".gitignore", ".dvcignore"):
-        shutil.copyfile(ROOT / name, project.path / name)
-    shutil.copyfile(ROOT / ".dvc/.gitignore", project.path / ".dvc/.gitignore")
-    remote = tmp_path_factory.mktemp("remote")
-    expect(project, "dvc", "config", "remote.near.url", str(remote))
-    expect(project, "git", "init", "-q")
-    expect(project, "dvc", "repro")
-    expect(project, "git", "add", "-A")
-    expect(project, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "run")
-    expect(project, "dvc", "push")
-    return project
-
-
-def expect(project: Project, *command: str, **environment: str) -> str:
-    done = project.run(*command, **environment)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def clone(origin: Project, path: Path) -> Project:
-    subprocess.run(["git", "clone", "-q", str(origin.path), str(path)], check=True)
-    project = Project.__new__(Project)
-    project.path = path
-    return project
-
-
-def lock(project: Project) -> str:
-    return (project.path / "dvc.lock").read_text()
 
 
 def test_a_forced_run_gives_the_same_bytes(origin: Project):

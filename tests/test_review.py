@@ -113,6 +113,18 @@ def test_elsewhere_than_loopback_the_token_is_asked_for(root: Path):
     assert client.get("/api/state").status_code == 200, "the cookie carries it from there"
 
 
+def test_the_page_says_what_clean_found_and_how_far_a_picture_lies(client: TestClient, root: Path):
+    (root / "data/label_errors.csv").write_text(f"path,score,distance\ndata/images/a/{name(0)}.jpg,0.1,0.75\n")
+    (root / "data/findings.csv").write_text(
+        "path,action,reason\n"
+        f"data/images/a/{name(0)}.jpg,delete,near duplicate: of {name(2)}\n"
+        f"data/images/b/{name(1)}.jpg,delete,decision: blurred\n"
+    )
+    first, second, third = client.get("/api/state").json()["pictures"][:3]
+    assert (first["distance"], first["finding"]) == (0.75, f"delete, near duplicate: of {name(2)}")
+    assert (second["finding"], third["distance"], third["finding"]) == ("", None, "")
+
+
 def add_rows(path: Path, start: int) -> None:
     decisions = Decisions(path)
     for i in range(start, start + 25):
@@ -200,6 +212,43 @@ def test_in_a_real_browser_nothing_is_lost(browser, tmp_path: Path):
         phone.wait_for_selector("#grid li.on")
         assert phone.evaluate("document.documentElement.scrollWidth") <= 360
         assert not problems
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_a_note_is_kept_with_the_decision(browser, root: Path):
+    server, address = serve(root)
+    decisions = Decisions(root / "data/decisions.csv")
+    try:
+        page = browser.new_page(viewport={"width": 1100, "height": 800})
+        page.goto(address)
+        page.wait_for_selector("#grid li.on")
+        first = page.locator("#grid li.on").get_attribute("data-image")
+        page.keyboard.press("n")
+        page.keyboard.type("dark, but kept")  # d and k are keys elsewhere
+        page.evaluate("refresh()")
+        page.keyboard.press("Enter")
+        assert decisions.read() == {}, "a note alone decides nothing"
+        page.keyboard.press("k")
+        page.wait_for_selector(f"#p{first}.keep")
+        assert decisions.read()[first]["note"] == "dark, but kept"
+        second = page.locator("#grid li.on").get_attribute("data-image")
+        assert second != first
+        assert page.input_value("#note") == "", "the next picture has a note of its own"
+        page.keyboard.press("ArrowLeft")
+        assert page.input_value("#note") == "dark, but kept"
+        page.fill("#note", "really a dog")
+        page.press("#note", "Enter")
+        page.wait_for_selector(f"#p{second}.on")
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_selector("#about:has-text('really a dog')")
+        assert decisions.read()[first] == {
+            "image": first, "action": "keep", "label": "", "by": "ada", "note": "really a dog",
+        }  # fmt: skip
+        page.keyboard.press("u")
+        page.wait_for_selector("#about:has-text('dark, but kept')")
+        assert page.input_value("#note") == "dark, but kept"
     finally:
         server.kill()
         server.wait()

@@ -1,5 +1,6 @@
 """`pawprint serve` over real HTTP: right answers, and nothing that a client sends brings it down."""
 
+import asyncio
 import json
 import os
 import signal
@@ -9,12 +10,15 @@ import sys
 import tempfile
 import time
 import zlib
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from random import Random
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies
 
+from pawprint.serve import make_app
+from pawprint.shipped.predict import Classifier
 from tests.conftest import ROOT
 from tests.exported import picture, write_export
 
@@ -32,7 +36,7 @@ class Server:
         # not a pipe: nobody empties it, and a full one stops the server
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the object)
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=self.log, stderr=subprocess.STDOUT)
-        self.url = f"http://127.0.0.1:{port}"
+        self.url, self.address = f"http://127.0.0.1:{port}", ("127.0.0.1", port)
         for _ in range(200):
             try:
                 assert httpx.get(f"{self.url}/healthz").status_code == 200
@@ -44,6 +48,10 @@ class Server:
 
     def predict(self, content: bytes, **headers: str) -> httpx.Response:
         return httpx.post(f"{self.url}/predict", content=content, headers=headers, timeout=30)
+
+    def accepts(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(self.address) == 0
 
     def stop(self) -> str:
         self.process.send_signal(signal.SIGTERM)
@@ -129,26 +137,65 @@ def count(metrics: str) -> float:
     return float(lines[0].split()[1]) if lines else 0
 
 
+SEEDS = [picture("red", form=form) for form in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")]
+FORM = b"--x\r\nContent-Disposition: form-data; name=f; filename=a\r\n\r\n" + SEEDS[0] + b"\r\n--x--\r\n"
+
+
+@strategies.composite
+def malformed(draw) -> tuple[bytes, str]:
+    """A body and its content type: bytes from nowhere, or a picture or form with bytes changed and the end cut off."""
+    kind = draw(
+        strategies.sampled_from(["multipart/form-data; boundary=x", "multipart/form-data", "image/jpeg", "", "a/b;c"])
+    )
+    if draw(strategies.integers(0, 4)) == 0:
+        return draw(strategies.binary(max_size=400)), kind
+    content = bytearray(draw(strategies.sampled_from([*SEEDS, FORM])))
+    places = strategies.tuples(strategies.integers(0, len(content) - 1), strategies.integers(0, 255))
+    for place, value in draw(strategies.lists(places, min_size=1, max_size=12)):
+        content[place] = value
+    return bytes(content[: draw(strategies.integers(1, len(content)))]), kind
+
+
 def test_two_thousand_malformed_bodies_give_no_server_error(server):
-    random = Random(7)
-    seeds = [picture("red", form=form) for form in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")]
-    boundary = b"--x\r\nContent-Disposition: form-data; name=f; filename=a\r\n\r\n" + seeds[0] + b"\r\n--x--\r\n"
+    codes = Counter()
 
-    def malformed(i: int) -> tuple[bytes, dict[str, str]]:
-        if i % 5 == 0:
-            return random.randbytes(random.randint(0, 400)), {}
-        content = bytearray(boundary if i % 5 == 1 else random.choice(seeds))
-        for _ in range(random.randint(1, 12)):
-            content[random.randrange(len(content))] = random.randrange(256)
-        kind = "multipart/form-data; boundary=x" if i % 5 == 1 else random.choice(["image/jpeg", "", "text/plain"])
-        return bytes(content[: random.randint(1, len(content))]), {"content-type": kind}
+    @settings(
+        max_examples=2000, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
+    @given(malformed())
+    def try_one(sent: tuple[bytes, str]) -> None:
+        body, kind = sent
+        answer = client.post(f"{server.url}/predict", content=body, headers={"content-type": kind})
+        codes[answer.status_code] += 1
+        assert answer.status_code in ALLOWED - {503}
+        assert answer.status_code == 200 or answer.json()["error"]
 
-    bodies = [malformed(i) for i in range(2000)]
     with httpx.Client(timeout=30) as client:
-        codes = [client.post(f"{server.url}/predict", content=body, headers=kind).status_code for body, kind in bodies]
-    assert set(codes) <= ALLOWED
-    assert 503 not in codes
+        try_one()
+    assert codes.total() >= 2000
+    assert {200, 400, 415, 422} <= set(codes)
     assert server.predict(picture("blue")).json()["label"] == "blue"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nContent-Length: 5\r\n\r\nabcde",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /predict HTTP/9.9\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=\xff\r\n\r\n",
+        b"\x00" * 50 + b"\r\n\r\n",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+    ],
+)
+def test_malformed_requests_give_no_server_error(server, request_):
+    with socket.create_connection(server.address, timeout=10) as connection:
+        connection.sendall(request_)
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.recv(100)
+    assert not answer or answer.startswith(b"HTTP/1.1 4"), answer
+    assert httpx.get(f"{server.url}/healthz").status_code == 200
 
 
 def test_many_clients_at_once_get_right_answers_or_503(tmp_path):
@@ -166,24 +213,65 @@ def test_many_clients_at_once_get_right_answers_or_503(tmp_path):
     server.stop()
 
 
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--port", "99999"), ("--port", "x"), ("--queue", "0"), ("--max-megabytes", "-1")]
+)
+def test_an_impossible_number_is_refused(flag, value):
+    done = subprocess.run(
+        [sys.executable, "-m", "pawprint", "serve", "export", flag, value], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert f"argument {flag}: " in done.stderr
+    assert value in done.stderr.splitlines()[-1]
+
+
+def test_a_body_that_never_comes_gives_up_its_place(tmp_path):
+    """Else a few clients that send nothing could fill the queue for good."""
+    app = make_app(Classifier(write_export(tmp_path / "export")), queue=1, patience=0.1)
+    sent = []
+
+    async def receive() -> dict:
+        await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": [], "query_string": b"", "root_path": ""}
+    for _ in range(2):
+        asyncio.run(app(scope, receive, send))
+    assert [message["status"] for message in sent if "status" in message] == [408, 408]
+
+
 def test_a_stop_finishes_what_is_under_way_and_writes_no_file(tmp_path):
     export = write_export(tmp_path / "export")
     before = sorted(tmp_path.rglob("*"))
-    server = Server(export)
-    with ThreadPoolExecutor(4) as pool:
-        under_way = [pool.submit(server.predict, picture("green", (1500, 1500))) for _ in range(4)]
-        time.sleep(0.15)
-        log = server.stop()
-        codes = []
-        for each in under_way:
-            try:
-                codes.append(each.result().status_code)
-            except httpx.TransportError:
-                codes.append(0)  # came after the door was closed
+    server, body = Server(export), picture("green", (1500, 1500))
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with socket.create_connection(server.address, timeout=30) as connection:
+        connection.sendall(head + body[:100])
+        while "pawprint_predictions_waiting 1.0" not in httpx.get(f"{server.url}/metrics").text:
+            time.sleep(0.05)  # it reads our picture
+        server.process.send_signal(signal.SIGTERM)
+        while server.accepts():
+            time.sleep(0.05)
+        connection.sendall(body[100:])
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b'"label":"green"' in answer
+    log = server.stop()
     assert server.process.returncode in (0, -signal.SIGTERM)
     assert "Traceback" not in log
-    assert set(codes) <= {200, 0}
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_stop_does_not_wait_for_ever(tmp_path):
+    server = Server(write_export(tmp_path / "export"))
+    with socket.create_connection(server.address, timeout=30) as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nand no more")
+        while "pawprint_predictions_waiting 1.0" not in httpx.get(f"{server.url}/metrics").text:
+            time.sleep(0.05)
+        server.stop()  # gives up after 30 seconds, the server after 10
 
 
 @pytest.mark.skipif(not os.path.exists("/usr/bin/chromium"), reason="Debian's chromium is not installed")

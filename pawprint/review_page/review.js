@@ -23,6 +23,7 @@ const KEYS = {
   loss: (p) => (p.loss === null ? Infinity : -p.loss),
   score: (p) => p.score ?? Infinity,
   unsure: (p) => p.probability ?? Infinity,
+  odd: (p) => (p.distance === null ? Infinity : -p.distance),
   pairs: () => 0,
   name: () => 0,
 };
@@ -101,7 +102,9 @@ function fill(tile, picture, i, row) {
   caption.textContent = picture.label + " · " + picture.split;
   const wrong = picture.prediction && picture.prediction !== picture.label;
   const said = wrong ? picture.prediction + "? " : picture.suggestion && picture.suggestion !== picture.label ? picture.suggestion + "? " : "";
-  figures.textContent = $("order").value === "pairs" ? "alike: " + picture.group.slice(0, 6)
+  const order = $("order").value;
+  figures.textContent = order === "pairs" ? "alike: " + picture.group.slice(0, 6)
+    : order === "odd" && picture.distance !== null ? "distance " + picture.distance.toFixed(2)
     : said + (picture.loss === null ? "" : "loss " + picture.loss.toFixed(2));
   tile.setAttribute("aria-label", [caption.textContent, figures.textContent, text].filter(Boolean).join(", "));
   badge.textContent = text;
@@ -113,10 +116,16 @@ function describe() {
   for (const button of document.querySelectorAll("#actions button")) button.disabled = !picture;
   $("undo").disabled = history_.length === 0;
   $("grid").setAttribute("aria-activedescendant", picture ? "p" + picture.image : "");
+  $("note").disabled = !picture;
   if (!picture) { $("about").textContent = "Choose a picture."; return; }
   const decision = state.decisions[picture.image];
+  if ($("note").dataset.image !== picture.image) { // what is being typed stays, whatever else is drawn
+    $("note").dataset.image = picture.image;
+    $("note").value = decision?.note ?? "";
+  }
   const sure = picture.probability === null ? "" : `, model says ${picture.prediction} (${picture.probability.toFixed(2)})`;
-  const by = decision ? `; ${decisionText(picture)}${decision.by ? " by " + decision.by : ""}${decision.note ? ": " + decision.note : ""}` : "";
+  const by = decision ? `; ${decisionText(picture)}${decision.by ? " by " + decision.by : ""}${decision.note ? ": " + decision.note : ""}`
+    : picture.finding ? `; clean: ${picture.finding}` : "";
   $("about").textContent = `${chosen + 1}/${shown.length} ${picture.label}, ${picture.split}${sure}${by}`;
 }
 
@@ -131,7 +140,7 @@ function choose(i) {
 function decide(action, label = "") {
   const picture = shown[chosen];
   if (!picture) return;
-  send({ image: picture.image, action, label }, (change) => {
+  send({ image: picture.image, action, label, note: $("note").value }, (change) => {
     history_.push({ image: change.image, before: change.before, now: change.now });
     sessionStorage.setItem("undo", JSON.stringify(history_.slice(-500)));
   });
@@ -157,6 +166,7 @@ function send(body, then) {
       const change = await call("api/decide", body);
       if (change.now) state.decisions[change.image] = change.now;
       else delete state.decisions[change.image];
+      if ($("note").dataset.image === change.image) delete $("note").dataset.image;
       then(change);
       say("");
       $("show").value === "all" ? draw() : arrange(shown[chosen]?.image ?? "");
@@ -180,6 +190,12 @@ async function refresh() {
 
 function press(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT" || $("closer").open) return;
+  if (event.target === $("note")) {
+    const picture = shown[chosen], decision = picture && state.decisions[picture.image];
+    if (event.key === "Enter" && decision) decide(decision.action, decision.label);
+    if (event.key === "Enter" || event.key === "Escape") $("grid").focus();
+    return;
+  }
   const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, Home: -shown.length, End: shown.length };
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const onButton = event.target.tagName === "BUTTON";
@@ -188,6 +204,7 @@ function press(event) {
   else if (key === "d" || key === "Delete") decide("delete");
   else if (key === "c") decide("");
   else if (key === "u") undo();
+  else if (key === "n") $("note").focus();
   else if (key === "Enter" && !onButton) closer();
   else if (/^[1-9]$/.test(key) && state.classes[key - 1]) decide("relabel", state.classes[key - 1]);
   else return;

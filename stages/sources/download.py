@@ -6,7 +6,7 @@ at most (retries + 1) * total_timeout + retries * max_wait seconds; only slow lo
 
 Politeness: at most `per_host` connections to one host, a User-Agent that says who we are, and a server that answers 429
 or 503 with Retry-After is left alone for as long as it asks, up to `max_wait`.
-The HTTP is httpcore's, which holds a body to its Content-Length; see network.py for whom it talks to.
+The HTTP is httpcore's, which holds a body to its Content-Length; see pawprint/network.py for whom it talks to.
 """
 
 import contextlib
@@ -27,9 +27,9 @@ import httpcore
 import httpx
 from pydantic import Field
 
+from pawprint.network import CheckedNetwork, Deadline, Refused, resolve
 from stages.params import Params
 from stages.sources.content import HEAD, is_page, kind_of
-from stages.sources.network import CheckedNetwork, Deadline, Refused, resolve
 
 REDIRECTS = {301, 302, 303, 307, 308}
 RETRIED = {408, 425, 429, 500, 502, 503, 504}
@@ -330,7 +330,7 @@ def explain(error: BaseException, options: DownloadParams) -> BaseException:
     """The Failure that an error of the network stands for; errors of our own stay what they are."""
     match error:
         case Refused():
-            return Failure("refused", str(error))
+            return Failure("refused", f"{error}; gather.allow_private would allow it")
         case httpcore.ConnectTimeout():
             return Failure("failed", f"no connection within {options.connect_timeout:g} s", 0.0)
         case httpcore.ReadTimeout() if str(error) == "total":

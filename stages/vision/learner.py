@@ -184,11 +184,10 @@ class Learner:
             # Batch-norm keeps the body's running statistics, which come from a million pictures; those of a few small
             # batches are noise, and the model is asked about pictures one at a time. On 243 real bears it made no
             # difference: one error of 83 either way, valid loss 0.334 with still statistics and 0.333 with moving ones.
+            # Still statistics can be folded into the convolutions.
             for part in (self.model, phase.module):
                 freeze_batch_norm(part.train())
-            torch.manual_seed(
-                self.params.seed + epoch
-            )  # of dropout, where the model has it: no epoch needs the last one's
+            torch.manual_seed(self.params.seed + epoch)  # of dropout: no epoch needs to know where the last one ended
             for batch in torch.randperm(len(self.targets), generator=self.generator).split(self.sizes):
                 factor, momentum = phase.schedule(step / total)
                 for group, top in zip(optimizer.param_groups, highest, strict=True):

@@ -71,16 +71,20 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     return round(float(np.exp(found.x)), 4)
 
 
-def strangers(n: int, size: int) -> Tensor:
-    """Generated pictures that are none of any classes, uint8 (n, size, size, 3): noise, plain colours, blocks, text."""
+def drawn_strangers(n: int, size: int) -> dict[str, Tensor]:
+    """Generated pictures that are none of any classes, `n` of each kind, uint8 (n, size, size, 3)."""
     random = np.random.default_rng(0)
-    made = [
-        lambda: random.integers(0, 256, (size, size, 3)),
-        lambda: np.broadcast_to(random.integers(0, 256, 3), (size, size, 3)),
-        lambda: np.kron(random.integers(0, 256, (8, 8, 3)), np.ones((size // 8 + 1, size // 8 + 1, 1)))[:size, :size],
-        lambda: lines_of_text(size, random),
-    ]
-    return torch.from_numpy(np.stack([made[i % len(made)]() for i in range(n)]).astype(np.uint8))
+    kinds = {
+        "noise": lambda: random.integers(0, 256, (size, size, 3)),
+        "plain colours": lambda: np.broadcast_to(random.integers(0, 256, 3), (size, size, 3)),
+        "blocks": lambda: np.kron(random.integers(0, 256, (8, 8, 3)), np.ones((size // 8 + 1,) * 2 + (1,)))[
+            :size, :size
+        ],
+        "text": lambda: lines_of_text(size, random),
+    }
+    return {
+        kind: torch.from_numpy(np.stack([draw() for _ in range(n)]).astype(np.uint8)) for kind, draw in kinds.items()
+    }
 
 
 def lines_of_text(size: int, random: np.random.Generator) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Connections for the downloader: to public addresses only, each under one deadline.
+"""Connections to public addresses only, each under one deadline: for `gather`, and for `pawprint predict`.
 
 httpcore asks a network backend for its connections. This one resolves the name itself, checks every address that comes
 back and connects to the address it has checked. A name that resolves to something else a moment later (DNS rebinding)
@@ -60,7 +60,7 @@ def resolve(host: str, port: int, allow_private: bool) -> list[str]:
     if not allow_private:
         for address in addresses:
             if not is_public(address):
-                raise Refused(f"{host} is {address}, not a public address; gather.allow_private would allow it")
+                raise Refused(f"{host} is {address}, not a public address")
     return addresses
 
 
