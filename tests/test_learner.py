@@ -54,6 +54,17 @@ def train(small: Project, name: str, **environment: str) -> bytes:
     return (small.path / f"models/{name}.safetensors").read_bytes()
 
 
+def test_an_architecture_with_a_fixed_input_is_made_for_the_size_or_refused_by_name():
+    model, config = create_model(recipe(arch="test_vit", size=96, train_size=64), ["a", "b"])
+    for size in (96, 64):
+        assert model(torch.zeros(2, 3, size, size)).shape == (2, 2)
+    assert config.size == 96
+    with pytest.raises(StageError, match=r"train.train_size is 64, and mixer_s16_224 takes no .* it was made for 224"):
+        create_model(recipe(arch="mixer_s16_224", size=224, train_size=64), ["a", "b"])
+    with pytest.raises(StageError, match=r"train.arch is 'levit_128', which does not end in one linear layer"):
+        create_model(recipe(arch="levit_128"), ["a", "b"])
+
+
 def test_training_twice_gives_the_same_bytes(small: Project):
     prepare(small)
     first = train(small, "one", PYTHONHASHSEED="1", TZ="Asia/Tokyo")

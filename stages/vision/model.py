@@ -1,5 +1,6 @@
 """Making, saving and loading a model: any timm architecture, its weights from a file, a package or the hub."""
 
+import contextlib
 import importlib
 import json
 from dataclasses import asdict, dataclass
@@ -46,7 +47,7 @@ def create_model(params: TrainParams, classes: list[str]) -> tuple[nn.Module, Mo
     """
     hub = params.pretrained and not params.weights and packaged_weights(params.arch) is None
     try:
-        model = timm.create_model(params.arch, pretrained=hub, num_classes=len(classes))
+        model = build(params.arch, params.size, pretrained=hub, num_classes=len(classes))
     except Exception as error:  # the hub's client, urllib and timm itself raise many kinds
         reason = " ".join(str(error).split())[:200]
         raise StageError(
@@ -57,6 +58,9 @@ def create_model(params: TrainParams, classes: list[str]) -> tuple[nn.Module, Mo
         load_body(model, read_weights(Path(params.weights)), params.weights)
     elif params.pretrained and not hub:
         load_in_order(model, read_weights(packaged_weights(params.arch)))
+    if not hasattr(model, "get_classifier") or not isinstance(head(model), nn.Linear):
+        raise StageError(f"train.arch is {params.arch!r}, which does not end in one linear layer; choose another")
+    refuse_sizes(model, params)
     nn.init.zeros_(head(model).weight)  # features decide from the first step on; a random head adds noise that stays
     data = model.pretrained_cfg
     config = ModelConfig(
@@ -69,6 +73,37 @@ def create_model(params: TrainParams, classes: list[str]) -> tuple[nn.Module, Mo
         std=tuple(data["std"]),
     )
     return model, config
+
+
+def build(arch: str, size: int, **options: object) -> nn.Module:
+    """timm's model. Architectures with a fixed input, such as ViT, are made for `size`, and for others where they can.
+
+    Some take neither keyword; timm does not say which.
+    """
+    ways: list[dict[str, object]] = [{}]
+    if timm.get_pretrained_cfg(arch).fixed_input_size:
+        ways = [{"img_size": size, "dynamic_img_size": True}, {"img_size": size}, {}]
+    for way in ways[:-1]:
+        with contextlib.suppress(TypeError):
+            return timm.create_model(arch, **way, **options)
+    return timm.create_model(arch, **ways[-1], **options)
+
+
+def refuse_sizes(model: nn.Module, params: TrainParams) -> None:
+    """Raise StageError where an architecture with a fixed input does not take pictures as large as `params` says."""
+    if not model.pretrained_cfg["fixed_input_size"]:
+        return
+    own = model.pretrained_cfg["input_size"][-1]
+    for key, size in (("size", params.size), ("train_size", params.train_size)):
+        try:
+            with torch.no_grad():
+                model.eval()(torch.zeros(1, 3, size, size))
+        except (AssertionError, RuntimeError, ValueError):
+            raise StageError(
+                f"train.{key} is {size}, and {params.arch} takes no pictures of that size; it was made for {own}: set "
+                f"train.size and train.train_size to {own}"
+            ) from None
+    model.train()
 
 
 def interpolation_of(arch: str) -> str:
@@ -149,7 +184,7 @@ def load_model(path: Path | str) -> tuple[nn.Module, ModelConfig]:
     except (SafetensorError, KeyError, TypeError, ValueError):
         raise StageError(f"{path} is not a model that pawprint saved") from None
     config = ModelConfig(**{key: tuple(item) if isinstance(item, list) else item for key, item in stored.items()})
-    model = timm.create_model(config.arch, pretrained=False, num_classes=len(config.classes))
+    model = build(config.arch, config.size, pretrained=False, num_classes=len(config.classes))
     model.load_state_dict(weights)
     return model.eval(), config
 
