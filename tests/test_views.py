@@ -85,6 +85,7 @@ def test_tta_weighs_views_and_picture_as_fastai(project: Project, asked, monkeyp
     assert list(said) == []
 
 
+@pytest.mark.slow
 def test_interpret_and_evaluate_honour_tta(small: Project):
     prepare(small)
     for name in ("baseline", "lr_find"):
