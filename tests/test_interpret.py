@@ -1,5 +1,6 @@
 """The report: whole in one small file, usable without a mouse, and drawn without the test split."""
 
+import json
 import sys
 
 import numpy as np
@@ -79,7 +80,7 @@ def test_the_report_opens_alone_on_a_phone_and_answers_to_keys(browser, small: P
     text = page.inner_text("main")
     for part in (
         "linear head on frozen features",
-        "Most confused",
+        "Confusion matrix",
         "calibration error",
         "Least sure",
         "recall",
@@ -88,6 +89,8 @@ def test_the_report_opens_alone_on_a_phone_and_answers_to_keys(browser, small: P
         assert part in text
     for part in ("Right, at random", "Wrong, at random", "red: most correct", "green: most incorrect", "precision"):
         assert part in text
+    figures = json.loads((small.path / "metrics/interpret.json").read_text())
+    assert ("Most confused" in text) == (figures["error_rate"] > 0)
     assert page.locator("svg circle").count() == len(pd.read_csv(small.path / "metrics/reliability.csv"))
     with Image.open(small.path / "plots/confusion.png") as picture:
         assert min(picture.size) > 200
