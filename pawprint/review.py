@@ -17,7 +17,7 @@ import re
 import secrets
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -36,6 +36,7 @@ COLUMNS = ["image", "action", "label", "by", "note"]
 ACTIONS = ("keep", "delete", "relabel")
 IMAGE = re.compile(r"[0-9a-f]{16}")
 THUMBNAIL = 320  # pixels on the longer side: sharp at the page's 160 on a dense screen
+FULL = 1600  # of the picture that is looked at closer
 PAGE = Path(__file__).parent / "review_page"
 HEADERS = {
     "content-security-policy": "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
@@ -110,13 +111,12 @@ def create_app(root: Path, token: str = "", by: str = "") -> Starlette:
         change = await run_in_threadpool(apply, root, decisions, asked, by)
         return JSONResponse(change)
 
-    async def thumbnail(request: Request) -> Response:
-        content = await run_in_threadpool(make_thumbnail, picture_path(root, request.path_params["image"]), THUMBNAIL)
-        return Response(content, media_type="image/jpeg", headers={"cache-control": "private, max-age=86400"})
+    def show(size: int) -> Callable[[Request], Awaitable[Response]]:
+        async def picture(request: Request) -> Response:
+            content = await run_in_threadpool(make_thumbnail, picture_path(root, request.path_params["image"]), size)
+            return Response(content, media_type="image/jpeg", headers={"cache-control": "private, max-age=86400"})
 
-    async def full(request: Request) -> Response:
-        content = await run_in_threadpool(make_thumbnail, picture_path(root, request.path_params["image"]), 1600)
-        return Response(content, media_type="image/jpeg", headers={"cache-control": "private, max-age=86400"})
+        return picture
 
     async def refuse(request: Request, error: Exception) -> Response:
         return PlainTextResponse(str(error), status_code=400)
@@ -125,8 +125,7 @@ def create_app(root: Path, token: str = "", by: str = "") -> Starlette:
         Route("/api/state", state),
         Route("/api/decisions", current),
         Route("/api/decide", decide, methods=["POST"]),
-        Route("/thumbnail/{image}", thumbnail),
-        Route("/picture/{image}", full),
+        *(Route(f"/{kind}/{{image}}", show(size)) for kind, size in (("thumbnail", THUMBNAIL), ("picture", FULL))),
         Mount("/", StaticFiles(directory=PAGE, html=True)),
     ]
     guard = Middleware(Guard, token=token)
@@ -293,8 +292,17 @@ def cached_rows(path: str, changed: int) -> tuple[dict[str, str], ...]:
 
 
 def picture_index(root: Path) -> dict[str, dict[str, str]]:
-    """Image -> its row in data/split.csv."""
-    return {Path(row["path"]).stem: row for row in read_csv(root / "data/split.csv")}
+    """Image -> its row in data/split.csv, made anew only when the table has changed: every thumbnail asks for it."""
+    path = root / "data/split.csv"
+    try:
+        return cached_index(str(path), path.stat().st_mtime_ns)
+    except FileNotFoundError:
+        return {}
+
+
+@lru_cache(maxsize=4)
+def cached_index(path: str, changed: int) -> dict[str, dict[str, str]]:
+    return {Path(row["path"]).stem: row for row in cached_rows(path, changed)}
 
 
 def picture_path(root: Path, image: str) -> Path:
