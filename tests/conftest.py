@@ -90,22 +90,20 @@ def make_pictures(folder: Path, classes: dict[str, int], size: int = 96) -> None
             Image.blend(Image.new("RGB", (size, size), colour), blocks, 0.45).save(folder / name / f"{i:03}.jpg")
 
 
+TINY = {
+    "gather.source": "folder",
+    "compute.device": "cpu",
+    "train.arch": "test_efficientnet",
+    "train.pretrained": False,
+    "train.size": 64,
+}
+
+
 @pytest.fixture
 def small(project: Project) -> Project:
     """A project on a folder of 60 pictures in two classes, with a tiny architecture and short training."""
     make_pictures(project.path / "data/own", {"red": 30, "green": 30})
-    project.edit(
-        **{
-            "gather.source": "folder",
-            "compute.device": "cpu",
-            "train.arch": "test_efficientnet",
-            "train.pretrained": False,
-            "train.size": 64,
-            "train.train_size": 64,
-            "train.freeze_epochs": 2,
-            "train.epochs": 2,
-        }
-    )
+    project.edit(**TINY, **{"train.train_size": 64, "train.freeze_epochs": 2, "train.epochs": 2})
     return project
 
 

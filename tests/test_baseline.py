@@ -6,7 +6,6 @@ from tests.conftest import Project
 
 
 def test_every_baseline_is_an_error_of_the_valid_split(small: Project):
-    (small.path / "data/own/README.md").unlink(missing_ok=True)
     for name in ("gather", "verify", "split", "baseline"):
         small.stage(name)
     once = (small.path / "metrics/baseline.json").read_bytes()

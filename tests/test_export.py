@@ -18,7 +18,7 @@ from stages.params import StageError, load_params
 from stages.tables import read_table, write_json
 from stages.vision.model import create_model, head, save_model
 from stages.vision.recipe import TrainParams
-from tests.conftest import ROOT, Project, make_pictures
+from tests.conftest import ROOT, TINY, Project, make_pictures
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +26,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A small project up to `evaluate`, its models made by hand: a random body, a head that knows two colours."""
     project = Project(tmp_path_factory.mktemp("export") / "project")
     make_pictures(project.path / "data/own", {"red": 40, "green": 40})
-    project.edit(
-        **{
-            "gather.source": "folder",
-            "compute.device": "cpu",
-            "train.arch": "test_efficientnet",
-            "train.pretrained": False,
-            "train.size": 64,
-        }
-    )
+    project.edit(**TINY)
     for name in ("gather", "verify", "split", "baseline"):
         project.stage(name)
     shutil.copyfile(project.path / "data/split.csv", project.path / "data/cleaned.csv")

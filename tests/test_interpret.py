@@ -50,7 +50,6 @@ def made(project: Project) -> dict[str, bytes]:
 @pytest.mark.slow
 def test_no_stage_before_evaluate_opens_a_test_picture(small: Project):
     small.edit(**{"clean.folds": 2, "lr_find.num_it": 20})
-    (small.path / "data/own/README.md").unlink(missing_ok=True)
     run_all(small, "gather verify split baseline lr_find train interpret clean")
     before = made(small)
     table = pd.read_csv(small.path / "data/split.csv")
@@ -62,7 +61,6 @@ def test_no_stage_before_evaluate_opens_a_test_picture(small: Project):
 
 @pytest.mark.slow
 def test_the_report_opens_alone_on_a_phone_and_answers_to_keys(browser, small: Project):  # noqa: F811
-    (small.path / "data/own/README.md").unlink(missing_ok=True)
     run_all(small, "gather verify split baseline lr_find train interpret")
     report = small.path / "report.html"
     assert report.stat().st_size < 5_000_000
