@@ -31,6 +31,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.project import Project
 
 ROOT = Path(__file__).resolve().parents[1]
 HELD_OUT = ("valid", "test")
@@ -137,35 +141,21 @@ def run_ours(seed: int, weights: str) -> dict[str, float]:
 RUNS = {"fastai": run_fastai, "ours": run_ours}
 
 
-def edit(project: Path, **changes: object) -> None:
-    """Set values of params.yaml by dotted key."""
-    from ruamel.yaml import YAML
+def copy_project(path: Path) -> "Project":
+    """A copy of the project, whose params can be edited."""
+    sys.path.insert(0, str(ROOT))
+    from tests.project import Project  # here: a Python that has fastai need not have what it takes
 
-    yaml, path = YAML(), project / "params.yaml"
-    content = yaml.load(path)
-    for key, value in changes.items():
-        *parents, last = key.split(".")
-        section = content
-        for parent in parents:
-            section = section[parent]
-        section[last] = value
-    yaml.dump(content, path)
+    return Project(path)
 
 
-def copy_project(project: Path) -> None:
-    """A copy of what the stages need."""
-    for name in ("stages", "pawprint", "data/sources", "params.yaml"):
-        source, target = ROOT / name, project / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
-
-
-def make_project(project: Path, folder: Path) -> None:
+def make_project(path: Path, folder: Path) -> "Project":
     """A copy of the project with the photos of `folder` gathered, verified and split."""
-    copy_project(project)
-    edit(project, **{"gather.source": "folder", "gather.path": str(folder), "compute.device": "cpu"})
+    project = copy_project(path)
+    project.edit(**{"gather.source": "folder", "gather.path": str(folder), "compute.device": "cpu"})
     for stage in ("gather", "verify", "split"):
-        subprocess.run([sys.executable, "-m", f"stages.{stage}"], cwd=project, check=True, stderr=subprocess.DEVNULL)
+        project.stage(stage)
+    return project
 
 
 def save_weights(path: Path) -> None:
@@ -212,18 +202,18 @@ def compare(arguments: argparse.Namespace) -> None:
             "own (python -m venv fa; fa/bin/pip install fastai timm), and give --fastai-python fa/bin/python"
         )
     with tempfile.TemporaryDirectory() as temporary:
-        project, weights = Path(temporary) / "project", Path(temporary) / "weights.safetensors"
-        make_project(project, arguments.folder.resolve())
+        weights = Path(temporary) / "weights.safetensors"
+        project = make_project(Path(temporary) / "project", arguments.folder.resolve())
         save_weights(weights)
         kept = arguments.results or Path(temporary) / "results.json"
         results: dict[str, dict[str, dict[str, float]]] = {name: {} for name in RUNS}
         if kept.exists():
             results = json.loads(kept.read_text())
         for seed in arguments.seeds:
-            edit(project, **{"train.seed": seed})
+            project.edit(**{"train.seed": seed})
             for name, python in (("fastai", arguments.fastai_python), ("ours", sys.executable)):
                 if str(seed) not in results[name]:
-                    results[name][str(seed)] = measure(name, python, project, seed, weights, arguments.cores)
+                    results[name][str(seed)] = measure(name, python, project.path, seed, weights, arguments.cores)
                     kept.write_text(json.dumps(results, indent=1))
         runs = {name: [by_seed[str(seed)] for seed in arguments.seeds] for name, by_seed in results.items()}
     print(f"{arguments.folder.name}, {arguments.cores} cores, seeds {arguments.seeds}, fastai {version}\n")
@@ -271,9 +261,9 @@ def make_generated(project: Path, count: int) -> None:
     import numpy as np
     from PIL import Image
 
-    copy_project(project)
+    copied = copy_project(project)
     still = {"arch": "test_efficientnet", "pretrained": False, "freeze_epochs": 1, "epochs": 1}
-    edit(project, **{f"train.{key}": value for key, value in still.items()}, **{"compute.device": "cpu"})
+    copied.edit(**{f"train.{key}": value for key, value in still.items()}, **{"compute.device": "cpu"})
     drawn = []
     for seed in range(64):
         blocks = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
