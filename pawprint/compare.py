@@ -24,6 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pawprint.errors import wilson
+
 OUT = Path("compare")
 CALLS = 50  # of the model, of which the median counts
 MATHS = {"F64", "F32", "F16", "BF16"}  # the types of safetensors that hold parameters
@@ -182,14 +184,6 @@ def seconds_a_picture(folder: Path) -> float:
         classifier.classify([picture])
         times.append(time.perf_counter() - begin)
     return float(np.median(times[10:]))
-
-
-def wilson(wrong: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of an error rate."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(wrong, n).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def write(rows: list[Row]) -> None:

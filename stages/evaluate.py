@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, norm
 
+from pawprint.errors import error_of
 from stages.params import load_params, run_stage
 from stages.pixels import BaselineParams, pixel_answers
 from stages.tables import read_table, write_json, write_table
@@ -81,18 +82,6 @@ def judge_pair(one: np.ndarray, other: np.ndarray, names: tuple[str, str]) -> tu
     p = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
     needed = pictures_needed(won, lost, len(one))
     return p, needed, summary(int(one.sum()), int(other.sum()), len(one), p, needed, names)
-
-
-def error_of(wrong: np.ndarray) -> dict[str, float | int]:
-    """Error rate and Wilson's 95 % interval of a (pictures,) bool array."""
-    interval = binomtest(int(wrong.sum()), len(wrong)).proportion_ci(method="wilson")
-    return {
-        "error_rate": float(wrong.mean()),
-        "low": float(interval.low),
-        "high": float(interval.high),
-        "wrong": int(wrong.sum()),
-        "pictures": len(wrong),
-    }
 
 
 def pictures_needed(won: int, lost: int, n: int) -> int:

@@ -22,10 +22,10 @@ import onnxruntime
 import pandas as pd
 import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
+from pawprint.errors import error_of
 from stages.params import Params, StageError, load_params, load_yaml, run_stage
 from stages.sources import PICTURES
 from stages.tables import read_json, read_table, write_bytes, write_json
@@ -70,16 +70,18 @@ def main() -> None:
     with torch.no_grad():
         classifier = make_classifier(model.cpu(), config, bank, seen, valid["label"].tolist())
     content = to_onnx(classifier, config.size)
-    difference = compare(content, classifier, pictures["test"])
-    error, wrong = test_error(content, pictures["test"], test["label"], config)
+    said = ask(content, pictures["test"])
+    difference = compare(said, classifier, pictures["test"])
+    error, wrong = test_error(said[0], test["label"], config)
     int8 = {}
     if params.quantize:
         small = quantize(content, read(train["path"].tolist()[:: max(1, len(train) // CALIBRATION)], config))
-        in_int8, wrong_in_int8 = test_error(small, pictures["test"], test["label"], config)
+        said_in_int8 = ask(small, pictures["test"])
+        in_int8, wrong_in_int8 = test_error(said_in_int8[0], test["label"], config)
         int8 = {"kept": in_int8["error_rate"] <= error["high"], **in_int8, "onnx_bytes": len(small)}
         if int8["kept"]:
-            content, error, wrong = small, in_int8, wrong_in_int8
-    none, reference = judge(content, pictures, strange, config)
+            content, said, error, wrong = small, said_in_int8, in_int8, wrong_in_int8
+    none, reference = judge(content, pictures["valid"], said[1], strange, config)
     card = model_card(name, config, test=error, confusions=wrong, difference=difference, stranger=none, int8=int8)
     write_export(content, config, classifier, none, reference, card)
     write_json(
@@ -129,14 +131,13 @@ def make_classifier(model: nn.Module, config: ModelConfig, bank: Tensor, seen: T
 
 
 def judge(
-    content: bytes, pictures: dict[str, Tensor], strange: dict[str, Tensor], config: ModelConfig
+    content: bytes, pictures: Tensor, test: np.ndarray, strange: dict[str, Tensor], config: ModelConfig
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The threshold for "none of these", set on valid, with its figures on test and strangers; what is seen on valid.
 
-    pictures: of valid and test; strange: of every kind of stranger; all uint8 (N, S, S, 3).
+    pictures: of valid; strange: of every kind of stranger; all uint8 (N, S, S, 3). test: the scores of test, (M,).
     """
-    probabilities, valid = ask(content, pictures["valid"])
-    _, test = ask(content, pictures["test"])
+    probabilities, valid = ask(content, pictures)
     threshold = round(float(np.quantile(valid, KEPT, method="higher")) + ROUNDING, 6)
     none: dict[str, Any] = {
         "threshold": threshold,
@@ -165,30 +166,24 @@ def judge(
 def ask(content: bytes, pictures: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """probabilities (N, classes) and none_score (N,) that an ONNX graph gives uint8 pictures (N, S, S, 3)."""
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    answers = [
-        session.run(list(OUTPUTS), {"pictures": batch.numpy()}) for batch in pictures.split(4)
-    ]  # larger ones are slower
+    batches = pictures.split(4)  # larger ones are slower
+    answers = [session.run(list(OUTPUTS), {"pictures": batch.numpy()}) for batch in batches]
     return np.concatenate([each for each, _ in answers]), np.concatenate([each for _, each in answers])
 
 
 def test_error(
-    content: bytes, pictures: Tensor, labels: pd.Series, config: ModelConfig
+    probabilities: np.ndarray, labels: pd.Series, config: ModelConfig
 ) -> tuple[dict[str, Any], list[tuple[str, str, int]]]:
-    """The error of an ONNX graph on the test pictures, with Wilson's 95 % interval, and its confusions, often first.
+    """The error of what a graph says of the test pictures, with Wilson's interval, and its confusions, often first.
 
-    labels: as gathered. A confusion is actual, predicted, pictures.
+    probabilities: (N, classes); labels: as gathered. A confusion is actual, predicted, pictures.
     """
-    answers = pd.Series([config.classes[i] for i in ask(content, pictures)[0].argmax(axis=1)], index=labels.index)
+    answers = pd.Series([config.classes[i] for i in probabilities.argmax(axis=1)], index=labels.index)
     wrong = labels != answers
-    interval = binomtest(int(wrong.sum()), len(wrong)).proportion_ci(method="wilson")
     pairs = Counter(zip(labels[wrong], answers[wrong], strict=True))
-    return {
-        "error_rate": float(wrong.mean()),
-        "low": float(interval.low),
-        "high": float(interval.high),
-        "wrong": int(wrong.sum()),
-        "pictures": len(wrong),
-    }, [(*pair, n) for pair, n in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))]
+    return error_of(wrong.to_numpy()), [
+        (*pair, n) for pair, n in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
+    ]
 
 
 def write_export(
@@ -231,12 +226,12 @@ def to_onnx(classifier: Classifier, size: int) -> bytes:
     return buffer.getvalue()
 
 
-def compare(content: bytes, classifier: Classifier, pictures: Tensor) -> float:
-    """The largest difference of an output between ONNX and torch over the pictures.
+def compare(said: tuple[np.ndarray, np.ndarray], classifier: Classifier, pictures: Tensor) -> float:
+    """The largest difference of an output between ONNX, which `said` so, and torch over the pictures.
 
     Raises StageError where a class differs, or an output by more than 1e-4.
     """
-    ours, none = ask(content, pictures)
+    ours, none = said
     with torch.inference_mode():
         answers = [classifier(batch) for batch in pictures.split(32)]
     theirs, also = (torch.cat(each).numpy() for each in zip(*answers, strict=True))

@@ -141,9 +141,8 @@ def calibration_error(probability: np.ndarray, right: np.ndarray, bins: int = 10
     probability: (N,) of the predicted class; right: (N,) bool.
     Source: Guo et al., "On calibration of modern neural networks", arXiv:1706.04599.
     """
-    index = np.minimum((probability * bins).astype(int), bins - 1)
-    gaps = [abs(probability[index == b].mean() - right[index == b].mean()) * (index == b).mean() for b in set(index)]
-    return float(sum(gaps))
+    rows = reliability(probability, right, bins)
+    return sum(abs(row["sure"] - row["right"]) * row["pictures"] for row in rows) / len(probability)
 
 
 def reliability(probability: np.ndarray, right: np.ndarray, bins: int = 10) -> list[dict[str, float | int]]:
