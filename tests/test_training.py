@@ -170,7 +170,7 @@ def test_a_training_goes_on_from_any_epoch_to_the_same_bits(tmp_path, saves, cha
         make_learner(checkpoint=Fragile(path, "f", saves=saves), **changes).train()
     again = make_learner(checkpoint=Checkpoint(path, "f"), **changes)
     steps = []
-    again.batch_loss = lambda *arguments: steps.append(1) or Learner.batch_loss(again, *arguments)
+    again.backward = lambda *arguments: steps.append(1) or Learner.backward(again, *arguments)
     assert again.train() == rows
     assert same(state, again.model.state_dict())
     assert len(steps) == 3 * (4 - saves)  # the epochs before are not trained again: three steps an epoch
@@ -307,6 +307,27 @@ def test_class_weights_make_classes_count_the_same():
     each = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
     means = torch.stack([each[targets == k].mean() for k in range(3)])
     assert learner.loss(logits, targets).item() == pytest.approx(means.mean().item())
+
+
+@pytest.mark.parametrize("changes", [{}, {"mixup": 0.4}, {"class_weights": "balanced"}])
+def test_a_batch_computed_in_parts_has_the_gradients_of_the_whole(monkeypatch, changes):
+    def gradients(at_a_time: int) -> tuple[float, torch.Tensor, list[int]]:
+        monkeypatch.setitem(module.AT_A_TIME, "cpu", at_a_time)
+        learner = make_learner(batch_size=20, **changes)
+        phase, calls = learner.full_phase(), []
+        module.freeze_batch_norm(phase.module.train())
+        phase.module.register_forward_hook(lambda _, inputs, __: calls.append(len(inputs[0])))
+        loss = learner.backward(
+            phase.module, phase.inputs, torch.arange(20), torch.amp.GradScaler("cpu", enabled=False)
+        )
+        return loss, torch.cat([parameter.grad.flatten() for parameter in learner.model.parameters()]), calls
+
+    loss, expected, calls = gradients(20)
+    in_parts, found, parts = gradients(8)
+    assert (calls, parts) == ([20], [7, 7, 6])
+    assert in_parts == pytest.approx(loss)
+    assert expected.abs().max() > 1e-3
+    assert torch.allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_the_average_follows_at_first_and_then_lags():

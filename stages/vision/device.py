@@ -13,6 +13,8 @@ from torch import Tensor
 
 from stages.params import Params, StageError
 
+AT_A_TIME = {"cpu": 16}  # pictures that a device computes at a time; more are no faster on a CPU, and take more memory
+
 
 class ComputeParams(Params):
     """The section `compute` of params.yaml, read by every stage that uses torch."""

@@ -29,7 +29,7 @@ from tqdm import tqdm
 from stages.params import StageError
 from stages.vision.augment import augment
 from stages.vision.checkpoint import Checkpoint
-from stages.vision.device import gather_rows, processes
+from stages.vision.device import AT_A_TIME, gather_rows, processes
 from stages.vision.fold import fold
 from stages.vision.model import ModelConfig, head, normalise
 from stages.vision.predict import features, in_batches
@@ -192,14 +192,12 @@ class Learner:
                 factor, momentum = phase.schedule(step / total)
                 for group, top in zip(optimizer.param_groups, highest, strict=True):
                     group["lr"], group["betas"] = top * factor, (momentum, 0.99)
-                loss = self.batch_loss(module, phase.inputs, batch.to(self.device))
                 optimizer.zero_grad()
-                scaler.scale(loss).backward()
+                losses += self.backward(module, phase.inputs, batch.to(self.device), scaler) * len(batch)
                 scaler.step(optimizer)
                 scaler.update()
                 if phase.average:
                     phase.average.update_parameters(self.model)
-                losses += self.mean(loss) * len(batch)
                 step += 1
                 bar.update()
                 if not math.isfinite(losses):
@@ -218,37 +216,40 @@ class Learner:
         elif phase.average:
             self.model.load_state_dict(phase.average.module.state_dict())
 
-    def batch_loss(self, module: nn.Module, inputs: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
-        """The mean loss of the pictures at the indices `batch`; of several processes', the mean is that of the batch.
+    def backward(
+        self, module: nn.Module, inputs: Callable[[Tensor], Tensor], batch: Tensor, scaler: torch.amp.GradScaler
+    ) -> float:
+        """Leave the gradients of the mean loss of the pictures at the indices `batch`, and return that loss.
 
-        All draw the same random numbers for the whole batch, so that it does not matter how many share it.
+        All processes draw the same random numbers for the whole batch, so that it does not matter how many share it;
+        nor does it how many pictures are computed at a time, since batch-norm stands still.
         """
-        mixed, pairs = mixup(inputs(batch), self.targets[batch], self.params.mixup, self.generator)
-        mine = slice(self.rank, None, self.world)
-        with self.autocast():
-            logits = module(mixed[mine])
+        targets = self.targets[batch]
+        mixed, pairs = mixup(inputs(batch), targets, self.params.mixup, self.generator)
+        mine = torch.arange(self.rank, len(batch), self.world, device=self.device)
+        at_a_time = AT_A_TIME.get(self.device.type, len(batch))
         total = torch.zeros((), device=self.device)
-        for share, targets in pairs:
-            loss = self.loss(logits, targets[mine])
-            if self.world > 1:  # from the mean of my rows to my part of the mean of all rows, times the processes
-                weight = torch.ones(len(self.config.classes)) if self.weights is None else self.weights
-                weight = weight.to(self.device)[targets]
-                loss = loss * self.world * weight[mine].sum() / weight.sum()
-            total = total + share * loss
-        return total
+        for part in mine.tensor_split(math.ceil(len(batch) / self.world / at_a_time)):  # as many in every process
+            with self.autocast():
+                logits = module(mixed[part])
+            loss = sum(share * self.loss(logits, each[part], of=each) for share, each in pairs)
+            scaler.scale(loss * self.world).backward()  # DistributedDataParallel takes the mean of the processes
+            total += loss.detach()
+        if self.world > 1:
+            torch.distributed.all_reduce(total)
+        return total.item()
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The mean cross entropy of logits (n, classes), with the label smoothing and class weights of `params`."""
+    def loss(self, logits: Tensor, targets: Tensor, of: Tensor | None = None) -> Tensor:
+        """The mean cross entropy of logits (n, classes), with the label smoothing and class weights of `params`.
+
+        of: the targets of the batch that these are a part of, (N,): the sum over the parts is then the batch's mean.
+        """
         weights = None if self.weights is None else self.weights.to(logits.device)
-        return F.cross_entropy(logits.float(), targets, weights, label_smoothing=self.params.label_smoothing)
-
-    def mean(self, loss: Tensor) -> float:
-        """The mean of a loss over the processes."""
-        if self.world == 1:
-            return loss.item()
-        loss = loss.detach() / self.world
-        torch.distributed.all_reduce(loss)
-        return loss.item()
+        loss = F.cross_entropy(
+            logits.float(), targets, weights, reduction="sum", label_smoothing=self.params.label_smoothing
+        )
+        of = targets if of is None else of
+        return loss / (len(of) if weights is None else weights[of].sum())
 
     def shared(self, compute: Callable[..., Tensor], pictures: Tensor) -> Tensor:
         """The rows that `compute` gives for pictures, the work shared by the processes."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from stages.vision.batches import Pictures
+from stages.vision.device import AT_A_TIME
 from stages.vision.model import ModelConfig, body, normalise
 
 
@@ -36,10 +37,10 @@ def in_batches(
     device: torch.device,
     view: Callable[[Tensor], Tensor] = lambda batch: batch,
 ) -> Tensor:
-    """`compute` on normalised batches of 32, joined; the model stands in eval mode meanwhile."""
+    """`compute` on normalised batches, joined; the model stands in eval mode meanwhile."""
     model = model.to(device, memory_format=torch.channels_last)
     training, _ = model.training, model.eval()
-    batches = tqdm(pictures.split(32), "predict", unit="batch", leave=False)
+    batches = tqdm(pictures.split(AT_A_TIME.get(device.type, 128)), "predict", unit="batch", leave=False)
     results = [compute(normalise(view(batch.to(device)), config)).float().cpu() for batch in batches]
     model.train(training)
     return torch.cat(results)
