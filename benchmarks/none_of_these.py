@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from stages.export import photographs, read
 from stages.tables import read_table
-from stages.vision.model import head, load_model
+from stages.vision.model import Head, load_model
 from stages.vision.none import KEPT, Classifier, drawn_strangers
 from stages.vision.predict import features
 
@@ -75,8 +75,8 @@ def scores(
     return {
         "neighbours": lambda inputs: neighbours.answer(inputs)[1].numpy(),
         "mahalanobis": mahalanobis,
-        "energy": lambda inputs: -head(model)(inputs).logsumexp(dim=1).numpy(),
-        "confidence": lambda inputs: -head(model)(inputs).softmax(dim=1).amax(dim=1).numpy(),
+        "energy": lambda inputs: -Head(model)(inputs).logsumexp(dim=1).numpy(),
+        "confidence": lambda inputs: -Head(model)(inputs).softmax(dim=1).amax(dim=1).numpy(),
     }
 
 

@@ -23,7 +23,7 @@ from stages.pixels import BaselineParams, pixel_answers
 from stages.tables import read_table, write_json
 from stages.vision.batches import load_pictures
 from stages.vision.device import ComputeParams, start
-from stages.vision.model import ModelConfig, create_model, head, save_model
+from stages.vision.model import Head, ModelConfig, create_model, save_model
 from stages.vision.predict import features, predict
 from stages.vision.recipe import TrainParams
 
@@ -58,9 +58,7 @@ def fit_linear_head(model: nn.Module, config: ModelConfig, train: pd.DataFrame, 
     if len(weight) == 1:  # of two classes, scikit-learn gives the second's weights alone
         weight, bias = torch.cat([torch.zeros_like(weight), weight]), torch.cat([torch.zeros_like(bias), bias])
     weight = weight / torch.from_numpy(scaler.scale_)
-    with torch.no_grad():
-        head(model).weight.copy_(weight)
-        head(model).bias.copy_(bias - weight @ torch.from_numpy(scaler.mean_))
+    Head(model).put(weight, bias - weight @ torch.from_numpy(scaler.mean_))
 
 
 if __name__ == "__main__":

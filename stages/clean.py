@@ -32,7 +32,7 @@ from stages.params import Params, StageError, load_params, run_stage
 from stages.tables import counts, read_json, read_table, write_json, write_table
 from stages.vision.batches import load_pictures
 from stages.vision.device import ComputeParams, start
-from stages.vision.model import ModelConfig, create_model, head
+from stages.vision.model import Head, ModelConfig, create_model
 from stages.vision.predict import in_batches
 from stages.vision.recipe import TrainParams
 
@@ -199,7 +199,7 @@ def describe(
 
     with torch.no_grad():
         both = in_batches(lambda inputs: (look(inputs) + look(inputs.flip(3))) / 2, model, pictures, config, device)
-    return tuple(part.double().numpy() for part in both.tensor_split([head(model).in_features], dim=1))
+    return tuple(part.double().numpy() for part in both.tensor_split([Head(model).in_features], dim=1))
 
 
 def out_of_fold(

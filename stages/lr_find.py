@@ -22,7 +22,7 @@ from stages.tables import read_table, write_json, write_table
 from stages.vision.batches import load_pictures
 from stages.vision.device import ComputeParams, start
 from stages.vision.learner import class_weights, make_optimizer, precision
-from stages.vision.model import create_model, head
+from stages.vision.model import Head, create_model
 from stages.vision.predict import features
 from stages.vision.recipe import TrainParams
 
@@ -54,7 +54,7 @@ def main() -> None:
     targets = torch.tensor(rows["label"].map(classes.index).tolist(), device=device)
     with precision(params, device):
         seen = features(model, pictures, config, device).to(device)
-    lrs, losses = run_sweep(head(model), seen, targets, sweep, params)
+    lrs, losses = run_sweep(Head(model).eval(), seen, targets, sweep, params)
     found = suggest(np.array(lrs), np.array(losses))
     write_table("metrics/lr_find.csv", pd.DataFrame({"lr": lrs, "loss": losses}))
     write_json("metrics/lr_find.json", found)

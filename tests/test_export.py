@@ -16,7 +16,7 @@ from pawprint.model import load
 from stages import export
 from stages.params import StageError, load_params
 from stages.tables import read_table, write_json
-from stages.vision.model import create_model, head, save_model
+from stages.vision.model import Head, create_model, save_model
 from stages.vision.recipe import TrainParams
 from tests.conftest import ROOT, TINY, Project, make_pictures
 
@@ -37,11 +37,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     seen = export.features(model.eval(), export.read(paths, config), config, torch.device("cpu"))
     red = torch.from_numpy((table["label"] == "red").to_numpy())
     way = seen[red].mean(dim=0) - seen[~red].mean(dim=0)
-    with torch.no_grad():  # nearest class mean, written as a linear layer
-        scale = 8 / way.square().sum()
-        head(model).weight.copy_(torch.stack([-way, way]) * scale)
-        middle = (seen[red].mean(dim=0) + seen[~red].mean(dim=0)) / 2
-        head(model).bias.copy_(torch.stack([way @ middle, -way @ middle]) * scale)
+    scale = 8 / way.square().sum()
+    middle = (seen[red].mean(dim=0) + seen[~red].mean(dim=0)) / 2
+    weight, bias = torch.stack([-way, way]) * scale, torch.stack([way @ middle, -way @ middle]) * scale
+    Head(model).put(weight, bias)  # nearest class mean, written as a linear layer
     for name in ("first", "retrained"):
         save_model(project.path / f"models/{name}.safetensors", model, config)
     write_json(
@@ -100,7 +99,7 @@ def test_a_graph_that_differs_from_the_model_is_not_shipped(ready: Project, monk
     right = export.to_onnx
 
     def slightly_wrong(classifier, size):
-        bias = head(classifier.model).bias
+        bias = classifier.model.get_classifier().bias
         bias.data += torch.tensor([0.01, 0.0])
         content = right(classifier, size)
         bias.data -= torch.tensor([0.01, 0.0])

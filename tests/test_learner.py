@@ -4,11 +4,12 @@ import json
 
 import pytest
 import torch
+from torch import nn
 
 from stages.params import StageError
 from stages.vision.augment import augment, geometry
 from stages.vision.learner import batch_sizes, layer_groups
-from stages.vision.model import create_model, load_model, packaged_weights, save_model
+from stages.vision.model import Head, body, create_model, load_model, packaged_weights, save_model
 from stages.vision.recipe import AugmentParams, TrainParams
 from stages.vision.schedule import one_cycle
 from tests.conftest import ROOT, Project
@@ -61,8 +62,24 @@ def test_an_architecture_with_a_fixed_input_is_made_for_the_size_or_refused_by_n
     assert config.size == 96
     with pytest.raises(StageError, match=r"train.train_size is 64, and mixer_s16_224 takes no .* it was made for 224"):
         create_model(recipe(arch="mixer_s16_224", size=224, train_size=64), ["a", "b"])
-    with pytest.raises(StageError, match=r"train.arch is 'levit_128', which does not end in one linear layer"):
-        create_model(recipe(arch="levit_128"), ["a", "b"])
+
+
+def test_a_head_may_be_a_convolution_or_two_layers_but_must_make_the_answers_from_the_features():
+    for arch in ("levit_128s", "repvit_m0_9", "resnetv2_18"):
+        model, _ = create_model(recipe(arch=arch, size=224, train_size=224), ["a", "b", "c"])
+        assert Head(model).out_features == 3
+        assert all(layer.weight.abs().sum() == 0 for layer in Head(model).linear())
+        for layer in Head(model).linear():
+            nn.init.normal_(layer.weight)
+        pictures = torch.rand(2, 3, 224, 224)
+        with torch.no_grad():
+            expected, found = model.eval()(pictures), Head(model)(body(model, pictures))
+        assert expected.shape == (2, 3)
+        assert expected.abs().max() > 1e-3
+        assert torch.allclose(found, expected, atol=1e-6, rtol=1e-3)
+    for arch in ("deit_tiny_distilled_patch16_224", "caformer_s18"):
+        with pytest.raises(StageError, match=rf"train.arch is '{arch}', which does not end in a linear layer"):
+            create_model(recipe(arch=arch, size=224, train_size=224), ["a", "b"])
 
 
 def test_training_twice_gives_the_same_bytes(small: Project):

@@ -31,7 +31,7 @@ from stages.vision.augment import augment
 from stages.vision.checkpoint import Checkpoint
 from stages.vision.device import AT_A_TIME, gather_rows, processes
 from stages.vision.fold import fold
-from stages.vision.model import ModelConfig, head, normalise
+from stages.vision.model import Head, ModelConfig, normalise
 from stages.vision.predict import features, in_batches
 from stages.vision.recipe import TrainParams, cycle_ends
 from stages.vision.schedule import one_cycle, warm_restarts
@@ -124,7 +124,7 @@ class Learner:
         mixup mixes features here (manifold mixup, arXiv:1806.05236), and ema waits for the whole model: this phase ends
         at a rate of nearly zero.
         """
-        layer = head(self.model)
+        layer = Head(self.model)
         seen, kept = (
             self.shared(partial(features, self.model), pictures) for pictures in (self.data.train_flat, self.data.valid)
         )

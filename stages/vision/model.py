@@ -58,10 +58,12 @@ def create_model(params: TrainParams, classes: list[str]) -> tuple[nn.Module, Mo
         load_body(model, read_weights(Path(params.weights)), params.weights)
     elif params.pretrained and not hub:
         load_in_order(model, read_weights(packaged_weights(params.arch)))
-    if not hasattr(model, "get_classifier") or not isinstance(head(model), nn.Linear):
-        raise StageError(f"train.arch is {params.arch!r}, which does not end in one linear layer; choose another")
     refuse_sizes(model, params)
-    nn.init.zeros_(head(model).weight)  # features decide from the first step on; a random head adds noise that stays
+    if not ends_in_head(model, params.size):
+        raise StageError(
+            f"train.arch is {params.arch!r}, which does not end in a linear layer on its features; choose another"
+        )
+    Head(model).put(torch.zeros(()))  # features decide from the first step on; a random head adds noise that stays
     data = model.pretrained_cfg
     config = ModelConfig(
         arch=params.arch,
@@ -194,9 +196,53 @@ def body(model: nn.Module, inputs: Tensor) -> Tensor:
     return model.forward_head(model.forward_features(inputs), pre_logits=True)
 
 
-def head(model: nn.Module) -> nn.Module:
-    """The new last layer, from features (N, F) to logits (N, classes)."""
-    return model.get_classifier()
+class Head(nn.Module):
+    """The new last layer of a model, from features (N, F) to logits (N, classes), sharing its parameters.
+
+    It may be a convolution of one pixel, have a batch-norm before it, or be two layers whose mean is the answer.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        found = model.get_classifier()
+        self.layers = nn.ModuleList(found if isinstance(found, (tuple, list)) else [found])
+        self.out_features, self.in_features = self.linear()[0].weight.shape[:2]
+
+    def forward(self, features: Tensor) -> Tensor:
+        pixel = features[:, :, None, None]
+        answers = [layer(pixel if isinstance(layer, nn.Conv2d) else features).flatten(1) for layer in self.layers]
+        return answers[0] if len(answers) == 1 else torch.stack(answers).mean(dim=0)
+
+    def linear(self) -> list[nn.Linear | nn.Conv2d]:
+        """What has the weights, (classes, F), of convolutions (classes, F, 1, 1)."""
+        return [module for module in self.modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
+
+    @torch.no_grad()
+    def put(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        """Set the weights, (classes, F), and the bias, (classes,), if given."""
+        for layer in self.linear():
+            layer.weight.copy_(weight.view(*weight.shape, 1, 1) if isinstance(layer, nn.Conv2d) else weight)
+            if bias is not None:
+                layer.bias.copy_(bias)
+
+
+@torch.no_grad()
+def ends_in_head(model: nn.Module, size: int) -> bool:
+    """Whether `Head` makes the model's own answers from its features. It is tried with random weights."""
+    generator = torch.Generator().manual_seed(0)
+    probe = torch.rand(1, 3, size, size, generator=generator)
+    model.eval()
+    try:
+        for layer in Head(model).linear():
+            layer.weight.normal_(generator=generator)
+            nn.init.zeros_(layer.bias)
+        expected, found = model(probe), Head(model)(body(model, probe))
+    except (AttributeError, IndexError, RuntimeError, TypeError):  # not built as timm's classifiers are
+        return False
+    model.train()
+    shapes = {layer.weight.shape[:2] for layer in Head(model).linear()}  # of a head with hidden layers, several
+    same = found.shape == expected.shape and (found - expected).abs().max() <= 1e-3 * expected.abs().max()
+    return len(shapes) == 1 and bool(same)
 
 
 def normalise(pictures: Tensor, config: ModelConfig) -> Tensor:

@@ -13,7 +13,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.vision.model import ModelConfig, body, head, normalise
+from stages.vision.model import Head, ModelConfig, body, normalise
 
 NEIGHBOURS = 5
 BANK = 1000  # training pictures kept for comparison at most; 5 MB of features for the default architecture
@@ -29,7 +29,7 @@ class Classifier(nn.Module):
 
     def __init__(self, model: nn.Module, config: ModelConfig) -> None:
         super().__init__()
-        self.model, self.config = model, config
+        self.model, self.head, self.config = model, Head(model), config
         self.register_buffer("bank", torch.zeros(0))
         self.register_buffer("temperature", torch.ones(()))
 
@@ -39,7 +39,7 @@ class Classifier(nn.Module):
 
     def answer(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """probabilities and none_score for features (N, F)."""
-        probabilities = (head(self.model)(features) / self.temperature).softmax(dim=1)
+        probabilities = (self.head(features) / self.temperature).softmax(dim=1)
         nearest = (F.normalize(features) @ self.bank.T).topk(min(NEIGHBOURS, len(self.bank)), dim=1).values
         return probabilities, 1 - nearest.mean(dim=1)
 
@@ -50,7 +50,7 @@ class Classifier(nn.Module):
 
     def calibrate(self, features: Tensor, targets: Tensor) -> None:
         """Set the temperature from valid features (M, F) and targets (M,)."""
-        self.temperature = torch.tensor(fit_temperature(head(self.model)(features), targets))
+        self.temperature = torch.tensor(fit_temperature(self.head(features), targets))
 
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
