@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from stages.params import StageError
+from stages.params import StageError, check
 from stages.vision.augment import augment, geometry
 from stages.vision.learner import batch_sizes, layer_groups
 from stages.vision.model import Head, body, create_model, load_model, packaged_weights, save_model
@@ -62,6 +62,25 @@ def test_an_architecture_with_a_fixed_input_is_made_for_the_size_or_refused_by_n
     assert config.size == 96
     with pytest.raises(StageError, match=r"train.train_size is 64, and mixer_s16_224 takes no .* it was made for 224"):
         create_model(recipe(arch="mixer_s16_224", size=224, train_size=64), ["a", "b"])
+
+
+def test_sizes_are_the_architectures_own_unless_set():
+    def sizes(**changes: object) -> tuple[int, int]:
+        params = recipe(**{"size": "auto", "train_size": "auto", **changes})
+        return params.size, params.train_size
+
+    assert sizes(arch="tf_efficientnet_lite0") == (224, 176)
+    assert sizes(arch="tf_efficientnet_lite2") == (260, 208)
+    assert sizes(arch="vit_base_patch16_384") == (384, 384)  # takes one size only
+    assert sizes(arch="tf_efficientnet_lite0", size=96) == (96, 80)
+    assert sizes(arch="tf_efficientnet_lite0", size=32) == (32, 32)
+    assert sizes(arch="tf_efficientnet_lite0", train_size=128) == (224, 128)
+    for value, reason in (("large", "a number of pixels, or auto"), (16, "greater than or equal to 32")):
+        with pytest.raises(StageError, match=f"train.size is {value!r}; it should be {reason}"):
+            check({**RECIPE, "size": value, "train_size": "auto"}, TrainParams, "train", ROOT / "params.yaml")
+    unknown = {**RECIPE, "arch": "resnet1x", "size": "auto", "train_size": "auto"}
+    with pytest.raises(StageError, match=r"params.yaml: train.arch is 'resnet1x'; it should be a name [^;]*$"):
+        check(unknown, TrainParams, "train", ROOT / "params.yaml")
 
 
 def test_a_head_may_be_a_convolution_or_two_layers_but_must_make_the_answers_from_the_features():

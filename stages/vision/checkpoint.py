@@ -5,7 +5,7 @@ the training depends on; the state of another training is not taken up.
 """
 
 import hashlib
-import os
+import io
 import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from stages.tables import write_bytes
 
 
 class Checkpoint:
@@ -23,10 +25,9 @@ class Checkpoint:
 
     def save(self, **state: Any) -> None:
         """Replace what is stored by `state`: tensors, numbers, texts, and lists and dicts of them."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f"{self.path.name}.partial")
-        torch.save({**state, "fingerprint": self.fingerprint}, partial)
-        os.replace(partial, self.path)
+        content = io.BytesIO()  # of a full disk, torch would say something unclear
+        torch.save({**state, "fingerprint": self.fingerprint}, content)
+        write_bytes(self.path, content.getvalue())
 
     def load(self) -> dict[str, Any] | None:
         """What was saved last by the same training, on the CPU; None where there is nothing or it is another's."""

@@ -103,7 +103,7 @@ def refuse_sizes(model: nn.Module, params: TrainParams) -> None:
         except (AssertionError, RuntimeError, ValueError):
             raise StageError(
                 f"train.{key} is {size}, and {params.arch} takes no pictures of that size; it was made for {own}: set "
-                f"train.size and train.train_size to {own}"
+                "train.size and train.train_size to auto"
             ) from None
     model.train()
 

@@ -6,6 +6,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from stages.params import Params
 
+TRAIN_SIZE = 11 / 14  # of the size that a model is asked about, when it is trained; 176 of 224
+
 
 class AugmentParams(Params):
     """Random changes to every training picture, drawn anew each epoch. Zero, or min_scale 1, switches one off."""
@@ -26,7 +28,10 @@ class AugmentParams(Params):
 
 
 class TrainParams(Params):
-    """The section `train` of params.yaml. lr: one number, the lowest and the highest, or auto."""
+    """The section `train` of params.yaml. lr: one number, the lowest and the highest, or auto.
+
+    size and train_size may be auto in the file; here they are numbers.
+    """
 
     arch: str
     pretrained: bool
@@ -60,6 +65,20 @@ class TrainParams(Params):
         if not numbers or not all(0 < rate <= 10 for rate in rates) or rates[0] > rates[-1]:
             raise ValueError("should be a number above 0 and at most 10, or auto, or two such numbers [low, high]")
         return tuple(map(float, rates)) if len(rates) == 2 else float(rates[0])
+
+    @field_validator("size", "train_size", mode="before")
+    @classmethod
+    def _size(cls, value: object, info: ValidationInfo) -> object:
+        if value != "auto":
+            if isinstance(value, str):
+                raise ValueError("should be a number of pixels, or auto for what the architecture was made for")
+            return value
+        import timm
+
+        made_for = timm.get_pretrained_cfg(info.data["arch"]) if "arch" in info.data else timm.models.PretrainedCfg()
+        size = info.data.get("size", made_for.input_size[-1])
+        smaller = info.field_name == "train_size" and not made_for.fixed_input_size
+        return max(32, round(size * TRAIN_SIZE / 16) * 16) if smaller else size
 
     @field_validator("cycle_mult")
     @classmethod
