@@ -22,6 +22,7 @@ import torch
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 from pydantic import Field
+from sklearn import config_context
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.neighbors import NearestNeighbors
@@ -38,6 +39,7 @@ from stages.vision.recipe import TrainParams
 
 DECISIONS = Path("data/decisions.csv")
 ACTIONS = ("keep", "delete", "relabel")
+DRAWS, MANY = 5, 10_000  # drawings of the folds; fewer where they would judge more than so many pictures in all
 
 
 class CleanParams(Params):
@@ -202,15 +204,14 @@ def describe(
     return tuple(part.double().numpy() for part in both.tensor_split([Head(model).in_features], dim=1))
 
 
-def out_of_fold(
-    seen: np.ndarray, target: np.ndarray, groups: np.ndarray, folds: int, seed: int, draws: int = 5
-) -> np.ndarray:
+def out_of_fold(seen: np.ndarray, target: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """Probabilities (N, classes) for every picture by linear models that were fitted without it and without its group.
 
-    seen: features (N, F); target: class indexes (N,). Means over `draws` drawings of the folds, because a single one
-    judges by luck. Twice: the second time a picture counts as much as the first time believed its label, so that wrong
-    labels teach less.
+    seen: features (N, F); target: class indexes (N,). Means over several drawings of the folds, because a single one
+    judges by luck where pictures are few. Twice: the second time a picture counts as much as the first time believed
+    its label, so that wrong labels teach less.
     """
+    draws = int(np.clip(MANY // len(target), 1, DRAWS))
     scaled = StandardScaler().fit_transform(seen) / np.sqrt(seen.shape[1])
     left, singular, _ = np.linalg.svd(scaled, full_matrices=False)
     turned = left * singular  # no more columns than pictures; a linear model cannot tell the difference
@@ -238,7 +239,8 @@ def odd_ones_out(
     _, first = np.unique(groups, return_index=True)
     reference = seen[np.sort(first)]
     nearest = NearestNeighbors(n_neighbors=min(neighbours + 1, len(reference)), metric="cosine").fit(reference)
-    distance = nearest.kneighbors(seen)[0][:, 1:].mean(axis=1)
+    with config_context(working_memory=64):  # MB of distances at a time
+        distance = nearest.kneighbors(seen)[0][:, 1:].mean(axis=1)
     spread = 1.4826 * np.median(np.abs(distance - np.median(distance)))
     return distance, distance > np.median(distance) + spreads * max(spread, 1e-6)
 

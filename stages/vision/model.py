@@ -219,7 +219,7 @@ class Head(nn.Module):
 
     @torch.no_grad()
     def put(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        """Set the weights, (classes, F), and the bias, (classes,), if given."""
+        """Set the weights, (classes, F) or one number for all, and the bias, (classes,), if given."""
         for layer in self.linear():
             layer.weight.copy_(weight.view(*weight.shape, 1, 1) if isinstance(layer, nn.Conv2d) else weight)
             if bias is not None:
