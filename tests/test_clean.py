@@ -79,7 +79,9 @@ def test_wrong_labels_are_found_among_cats_and_dogs(monkeypatch: pytest.MonkeyPa
         assert precision >= 0.8
 
 
-def test_a_picture_is_judged_by_models_that_saw_neither_it_nor_its_copies():
+@pytest.mark.parametrize("many", [clean.MANY, 30], ids=["five drawings", "one"])
+def test_a_picture_is_judged_by_models_that_saw_neither_it_nor_its_copies(monkeypatch: pytest.MonkeyPatch, many: int):
+    monkeypatch.setattr(clean, "MANY", many)
     rng = np.random.default_rng(0)
     seen = rng.normal(0, 1, (60, 20))
     target = np.arange(60) % 2
