@@ -47,10 +47,12 @@ def test_after_a_pull_nothing_runs(origin: Project, tmp_path: Path):
     assert "Data and pipelines are up to date." in said
 
 
+@pytest.mark.parametrize("seconds", [0.3, 3.0], ids=["early", "late"])
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_killed_halfway_is_made_whole_by_the_next_run(origin: Project, tmp_path: Path, stage: str):
-    """In its work, if not in the imports before it or in what DVC does after it; torch alone takes two seconds."""
-    seconds = 1.0 if stage in ("gather", "verify", "split") else 3.0
+def test_a_stage_killed_halfway_is_made_whole_by_the_next_run(
+    origin: Project, tmp_path: Path, stage: str, seconds: float
+):
+    """Early falls into its imports, late into its work, or after it for the short stages."""
     project = clone(origin, tmp_path / "killed")
     expect(project, "dvc", "pull")
     command = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", stage]
