@@ -26,9 +26,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from ruamel.yaml import YAML
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from stages.params import load_yaml
 from tests.project import Project
 
 CLASSES = 10
@@ -165,7 +165,7 @@ class Scale:
 
     def stage(self, name: str) -> dict[str, float]:
         """A stage's command, without DVC."""
-        command = YAML(typ="safe").load(self.project / "dvc.yaml")["stages"][name]["cmd"]
+        command = load_yaml(self.project / "dvc.yaml")["stages"][name]["cmd"]
         return run(*shlex.split(command), cwd=self.project)
 
     def train(self) -> dict[str, float]:
