@@ -33,7 +33,7 @@ from stages.params import Params, StageError, load_params, run_stage
 from stages.tables import counts, read_json, read_table, write_json, write_table
 from stages.vision.batches import load_pictures
 from stages.vision.device import ComputeParams, start
-from stages.vision.model import Head, ModelConfig, create_model
+from stages.vision.model import Head, ModelConfig, body, create_model
 from stages.vision.predict import in_batches
 from stages.vision.recipe import TrainParams
 
@@ -193,7 +193,7 @@ def describe(
 
     def look(inputs: Tensor) -> Tensor:
         if not hasattr(model, "forward_intermediates"):
-            seen = model.forward_head(model.forward_features(inputs), pre_logits=True)
+            seen = body(model, inputs)
             return torch.cat([seen, seen], dim=1)
         last, (maps,) = model.forward_intermediates(inputs, indices=1)
         spread, mean = torch.std_mean(maps, dim=(2, 3), correction=0)

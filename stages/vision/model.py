@@ -233,14 +233,15 @@ def ends_in_head(model: nn.Module, size: int) -> bool:
     probe = torch.rand(1, 3, size, size, generator=generator)
     model.eval()
     try:
-        for layer in Head(model).linear():
+        head = Head(model)
+        for layer in head.linear():
             layer.weight.normal_(generator=generator)
             nn.init.zeros_(layer.bias)
-        expected, found = model(probe), Head(model)(body(model, probe))
+        expected, found = model(probe), head(body(model, probe))
     except (AttributeError, IndexError, RuntimeError, TypeError):  # not built as timm's classifiers are
         return False
     model.train()
-    shapes = {layer.weight.shape[:2] for layer in Head(model).linear()}  # of a head with hidden layers, several
+    shapes = {layer.weight.shape[:2] for layer in head.linear()}  # of a head with hidden layers, several
     same = found.shape == expected.shape and (found - expected).abs().max() <= 1e-3 * expected.abs().max()
     return len(shapes) == 1 and bool(same)
 
