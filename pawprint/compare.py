@@ -27,7 +27,7 @@ import numpy as np
 from pawprint.errors import wilson
 
 OUT = Path("compare")
-CALLS = 50  # of the model, of which the median counts
+ROUNDS, CALLS = 5, 10  # a model is asked in each round so often, and the median of all counts
 MATHS = {"F64", "F32", "F16", "BF16"}  # the types of safetensors that hold parameters
 
 
@@ -61,16 +61,16 @@ def run(arguments: argparse.Namespace) -> None:
     Exit code 1, after the others are done and written, where an architecture failed.
     """
     refuse_unready()
-    rows, failed = [], 0
+    done, failed = [], 0
     for arch in dict.fromkeys(arguments.arch):
         why = experiment(arch)
         if why:
             failed += 1
             print(f"pawprint: {arch} is left out: {why}", file=sys.stderr)
         else:
-            rows.append(measure(arch))
-    if rows:
-        rows.sort(key=lambda row: (row.valid_error, row.seconds))
+            done.append(arch)
+    if done:
+        rows = sorted(measure(done), key=lambda row: (row.valid_error, row.seconds))
         write(rows)
         print(markdown(rows))
         print(f"{OUT}/compare.csv, .md and .png; take one with: dvc exp apply {name_of(rows[0].arch)}")
@@ -125,33 +125,53 @@ def explain(said: str) -> str:
     return (own or crash or errors)[-1]
 
 
-def measure(arch: str) -> Row:
-    """Read what the experiment of an architecture found, and time its exported model."""
+def measure(archs: list[str]) -> list[Row]:
+    """Read what the experiment of each architecture found, and time the exported models."""
+    with tempfile.TemporaryDirectory() as folder:
+        folders = {arch: Path(folder, name_of(arch)) for arch in archs}
+        for arch in archs:
+            fetch(arch, folders[arch])
+        seconds = seconds_a_picture([folders[arch] / "export" for arch in archs])
+        return [read(arch, folders[arch], each) for arch, each in zip(archs, seconds, strict=True)]
+
+
+def ref_of(arch: str) -> str:
+    """Where git keeps an architecture's experiment."""
     head = git("rev-parse", "HEAD").stdout.strip()
-    ref = f"refs/exps/{head[:2]}/{head[2:]}/{name_of(arch)}"
-    train, judged = (json.loads(git("show", f"{ref}:./metrics/{name}.json").stdout) for name in ("train", "evaluate"))
+    return f"refs/exps/{head[:2]}/{head[2:]}/{name_of(arch)}"
+
+
+def fetch(arch: str, folder: Path) -> None:
+    """The exported model of an architecture's experiment and its weights, out of DVC's cache."""
+    folder.mkdir()
+    for path in ("export", "models/first.safetensors"):
+        out = str(folder / Path(path).name)
+        got = dvc("get", ".", path, "--rev", ref_of(arch), "--out", out, capture_output=True)
+        if got.returncode:
+            sys.exit(f"pawprint: {path} of {name_of(arch)} is not to be had: {got.stderr.strip()[-200:]}")
+
+
+def read(arch: str, folder: Path, seconds: float) -> Row:
+    train, judged = (
+        json.loads(git("show", f"{ref_of(arch)}:./metrics/{name}.json").stdout) for name in ("train", "evaluate")
+    )
     pictures = train["valid_pictures"]
     low, high = wilson(round(train["error_rate"] * pictures), pictures)
     test = judged["as_gathered"]["first"]
-    with tempfile.TemporaryDirectory() as folder:
-        for path in ("export", "models/first.safetensors"):
-            got = dvc("get", ".", path, "--rev", ref, "--out", f"{folder}/{Path(path).name}", capture_output=True)
-            if got.returncode:
-                sys.exit(f"pawprint: {path} of {name_of(arch)} is not to be had: {got.stderr.strip()[-200:]}")
-        return Row(
-            arch=arch,
-            family=family_of(arch),
-            parameters=count_parameters(Path(folder, "first.safetensors")),
-            seconds=seconds_a_picture(Path(folder, "export")),
-            valid_error=train["error_rate"],
-            valid_low=low,
-            valid_high=high,
-            valid_pictures=pictures,
-            test_error=test["error_rate"],
-            test_low=test["low"],
-            test_high=test["high"],
-            test_pictures=test["pictures"],
-        )
+    return Row(
+        arch=arch,
+        family=family_of(arch),
+        parameters=count_parameters(folder / "first.safetensors"),
+        seconds=seconds,
+        valid_error=train["error_rate"],
+        valid_low=low,
+        valid_high=high,
+        valid_pictures=pictures,
+        test_error=test["error_rate"],
+        test_low=test["low"],
+        test_high=test["high"],
+        test_pictures=test["pictures"],
+    )
 
 
 def family_of(arch: str) -> str:
@@ -171,19 +191,25 @@ def count_parameters(path: Path) -> int:
     )
 
 
-def seconds_a_picture(folder: Path) -> float:
-    """The median time of the exported model for one picture, a picture at a time, after ten that do not count."""
+def seconds_a_picture(exports: list[Path]) -> list[float]:
+    """The median time of each exported model for one picture, a picture at a time.
+
+    They take turns, so that what else the machine does meets all of them; the first calls of a turn do not count.
+    """
     from pawprint.model import load
 
-    classifier = load(folder)
-    size = classifier.config["size"]
-    picture = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    times = []
-    for _ in range(10 + CALLS):
-        begin = time.perf_counter()
-        classifier.classify([picture])
-        times.append(time.perf_counter() - begin)
-    return float(np.median(times[10:]))
+    times: list[list[float]] = [[] for _ in exports]
+    for _ in range(ROUNDS):
+        for folder, own in zip(exports, times, strict=True):
+            classifier = load(folder)
+            size = classifier.config["size"]
+            picture = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+            for call in range(CALLS // 2 + CALLS):
+                begin = time.perf_counter()
+                classifier.classify([picture])
+                if call >= CALLS // 2:
+                    own.append(time.perf_counter() - begin)
+    return [float(np.median(own)) for own in times]
 
 
 def write(rows: list[Row]) -> None:
@@ -237,10 +263,12 @@ def plot(rows: list[Row], path: Path) -> None:
             axis.plot([at, at], [low, high], color=colours[row.family], alpha=0.35, linewidth=1.5, zorder=1)
             area = 30 + 4 * row.parameters / 1e6
             axis.scatter(at, error, area, color=colours[row.family], edgecolors="white", zorder=2, clip_on=False)
-            axis.annotate(row.arch, (at, error), (6, 6), textcoords="offset points", fontsize=8)
-        axis.set_xscale("log")
-        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+            words = {"rotation": 45, "rotation_mode": "anchor", "fontsize": 8}  # dots of the same error stand close
+            axis.annotate(row.arch, (at, error), (5, 5), textcoords="offset points", **words)
+        if max(row.seconds for row in rows) > 5 * min(row.seconds for row in rows):
+            axis.set_xscale("log")
+            axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axis.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
         axis.margins(x=0.25)
         axis.grid(alpha=0.25)
         axis.set_xlabel("milliseconds an image, on this machine")

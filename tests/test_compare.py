@@ -11,6 +11,7 @@ import timm
 from PIL import Image
 from safetensors.torch import save_file
 
+from pawprint import compare, model
 from pawprint.compare import Row, count_parameters, explain, family_of, markdown, name_of, plot, wilson
 from stages.evaluate import error_of
 from tests.conftest import ROOT, Project, expect
@@ -85,6 +86,26 @@ def test_the_plot_has_a_dot_an_architecture_in_its_familys_colour(tmp_path: Path
         assert first == second != third
     assert Image.open(tmp_path / "p.png").width > 1000
     pyplot.close(kept[0])
+
+
+def test_a_machine_that_is_slow_for_a_while_is_slow_for_every_model(monkeypatch: pytest.MonkeyPatch):
+    """Twice as slow in two fifths of the calls; each model's first calls take ten times as long."""
+    now, calls = [0.0], [0]
+
+    class Slow:
+        def __init__(self, folder: Path) -> None:
+            self.cost, self.config, self.asked = int(folder.name), {"size": 8}, 0
+
+        def classify(self, pictures: list[np.ndarray]) -> None:
+            assert [picture.shape for picture in pictures] == [(8, 8, 3)]
+            calls[0] += 1
+            self.asked += 1
+            now[0] += self.cost * (2 if calls[0] <= 60 else 1) * (10 if self.asked < 3 else 1)
+
+    monkeypatch.setattr(model, "load", Slow)
+    monkeypatch.setattr(compare.time, "perf_counter", lambda: now[0])
+    assert compare.seconds_a_picture([Path("1"), Path("2")]) == [1, 2]
+    assert calls == [150]
 
 
 def ask(project: Project, *words: str) -> tuple[int, str, str]:
