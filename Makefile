@@ -20,11 +20,14 @@ repro: $(BIN)/.installed
 	dvc repro
 	@python -m pawprint summary
 
+# Two processes, which lend each other the core that one does not use: a stage spends half of a short run in its imports.
+PYTEST := OMP_WAIT_POLICY=passive python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: $(BIN)/.installed lint
-	python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: $(BIN)/.installed lint
-	python -m pytest
+	$(PYTEST)
 
 check-reproducible: $(BIN)/.installed
 	python -m pytest tests/test_reproducible.py
