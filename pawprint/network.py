@@ -17,6 +17,7 @@ import httpcore
 
 # Prefixes whose last 32 bits are an IPv4 address that a translator on the way would connect to.
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+HOPELESS = 10  # failed connections to a host that never took one, after which it is not tried again
 
 
 class Refused(Exception):
@@ -94,10 +95,15 @@ class Stream(httpcore.NetworkStream):
 
 
 class CheckedNetwork(httpcore.SyncBackend):
-    """Connects to addresses it has checked. Through a proxy the proxy's own address is the user's choice: `trusted`."""
+    """Connects to addresses it has checked. Through a proxy the proxy's own address is the user's choice: `trusted`.
+
+    A host that never took a connection is given up after HOPELESS failures: what is left ends as they did, at once.
+    """
 
     def __init__(self, allow_private: bool, deadline: Deadline, trusted: str = "") -> None:
         self.allow_private, self.deadline, self.trusted = allow_private, deadline, trusted
+        self.taken: set[tuple[str, int]] = set()
+        self.failed: dict[tuple[str, int], list[type[Exception]]] = {}
 
     def connect_tcp(
         self,
@@ -108,12 +114,17 @@ class CheckedNetwork(httpcore.SyncBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
         addresses = resolve(host, port, self.allow_private or host == self.trusted)
+        failed = self.failed.setdefault((host, port), [])  # atomic, as append and add are: many threads connect
+        if len(failed) >= HOPELESS and (host, port) not in self.taken:
+            raise failed[-1]()
         for last, address in enumerate(addresses, start=1 - len(addresses)):
             try:
                 left = self.deadline.left(timeout)
                 inner = super().connect_tcp(address, port, left, local_address, socket_options)
+                self.taken.add((host, port))
                 return Stream(inner, self.deadline)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 if last == 0:
+                    failed.append(type(error))
                     raise
         raise httpcore.ConnectError(f"the name {host} has no address")

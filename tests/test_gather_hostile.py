@@ -302,6 +302,48 @@ def test_the_address_that_was_checked_is_the_one_connected_to(monkeypatch: pytes
     assert (asked, went) == (["rebound.example"], ["93.184.216.34"])
 
 
+def test_a_host_that_never_takes_a_connection_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Its addresses end as they would have ended; another host's are asked as ever."""
+    went: list[int] = []
+    real = httpcore.SyncBackend.connect_tcp
+
+    def connect_tcp(self: httpcore.SyncBackend, host: str, port: int, *more: object) -> httpcore.NetworkStream:
+        went.append(port)
+        if port == 81:
+            raise httpcore.ConnectTimeout
+        return real(self, host, port, *more)
+
+    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", connect_tcp)
+    dead = [f"http://127.0.0.1:81/{i}.jpg" for i in range(60)]
+    ended = {}
+    with Server({f"/{i}.jpg": reset for i in range(30)} | {"/fine.jpg": picture(1)}) as server:
+        alive = [f"{server.base}/{i}.jpg" for i in range(30)] + [f"{server.base}/fine.jpg"]
+        files = {url: tmp_path / str(i) for i, url in enumerate(dead + alive)}
+        with Downloader(DownloadParams(**QUICK), allow_private=True) as downloader:
+            downloader.fetch_all(files, ended.__setitem__)
+    assert {ended[url].reason for url in dead} == {"no connection within 1 s"}
+    assert network.HOPELESS <= went.count(81) < network.HOPELESS + QUICK["threads"]
+    assert [ended[url].status for url in alive] == ["failed"] * 30 + ["ok"]
+    assert {server.asked[f"/{i}.jpg"] for i in range(30)} == {QUICK["retries"] + 1}
+
+
+def test_a_host_that_once_took_a_connection_is_tried_again(monkeypatch: pytest.MonkeyPatch):
+    backend, tries = network.CheckedNetwork(True, network.Deadline()), []
+
+    def connect_tcp(*_: object) -> object:
+        tries.append(None)
+        if len(tries) == 1:
+            return object()
+        raise httpcore.ConnectError
+
+    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", connect_tcp)
+    backend.connect_tcp("127.0.0.1", 80)
+    for _ in range(2 * network.HOPELESS):
+        with pytest.raises(httpcore.ConnectError):
+            backend.connect_tcp("127.0.0.1", 80)
+    assert len(tries) == 1 + 2 * network.HOPELESS
+
+
 def test_a_redirect_into_the_private_network_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """The first hop is let through, as if 127.0.0.1 were public; the second must be checked anew."""
     with Server({"/x.jpg": partial(redirect, to="http://10.1.2.3/secret")}) as server:
