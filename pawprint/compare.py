@@ -127,34 +127,28 @@ def explain(said: str) -> str:
 
 def measure(archs: list[str]) -> list[Row]:
     """Read what the experiment of each architecture found, and time the exported models."""
-    with tempfile.TemporaryDirectory() as folder:
-        folders = {arch: Path(folder, name_of(arch)) for arch in archs}
-        for arch in archs:
-            fetch(arch, folders[arch])
-        seconds = seconds_a_picture([folders[arch] / "export" for arch in archs])
-        return [read(arch, folders[arch], each) for arch, each in zip(archs, seconds, strict=True)]
-
-
-def ref_of(arch: str) -> str:
-    """Where git keeps an architecture's experiment."""
     head = git("rev-parse", "HEAD").stdout.strip()
-    return f"refs/exps/{head[:2]}/{head[2:]}/{name_of(arch)}"
+    refs = [f"refs/exps/{head[:2]}/{head[2:]}/{name_of(arch)}" for arch in archs]
+    with tempfile.TemporaryDirectory() as folder:
+        folders = [Path(folder, name_of(arch)) for arch in archs]
+        for ref, home in zip(refs, folders, strict=True):
+            fetch(ref, home)
+        seconds = seconds_a_picture([home / "export" for home in folders])
+        return [row_of(*each) for each in zip(archs, refs, folders, seconds, strict=True)]
 
 
-def fetch(arch: str, folder: Path) -> None:
-    """The exported model of an architecture's experiment and its weights, out of DVC's cache."""
+def fetch(ref: str, folder: Path) -> None:
+    """Put the exported model of an experiment and its weights, out of DVC's cache, into a new folder of its name."""
     folder.mkdir()
     for path in ("export", "models/first.safetensors"):
-        out = str(folder / Path(path).name)
-        got = dvc("get", ".", path, "--rev", ref_of(arch), "--out", out, capture_output=True)
+        got = dvc("get", ".", path, "--rev", ref, "--out", str(folder / Path(path).name), capture_output=True)
         if got.returncode:
-            sys.exit(f"pawprint: {path} of {name_of(arch)} is not to be had: {got.stderr.strip()[-200:]}")
+            sys.exit(f"pawprint: {path} of {folder.name} is not to be had: {got.stderr.strip()[-200:]}")
 
 
-def read(arch: str, folder: Path, seconds: float) -> Row:
-    train, judged = (
-        json.loads(git("show", f"{ref_of(arch)}:./metrics/{name}.json").stdout) for name in ("train", "evaluate")
-    )
+def row_of(arch: str, ref: str, folder: Path, seconds: float) -> Row:
+    """What the experiment at `ref` found, and how large its model in `folder` is."""
+    train, judged = (json.loads(git("show", f"{ref}:./metrics/{name}.json").stdout) for name in ("train", "evaluate"))
     pictures = train["valid_pictures"]
     low, high = wilson(round(train["error_rate"] * pictures), pictures)
     test = judged["as_gathered"]["first"]
@@ -195,6 +189,7 @@ def seconds_a_picture(exports: list[Path]) -> list[float]:
     """The median time of each exported model for one picture, a picture at a time.
 
     They take turns, so that what else the machine does meets all of them; the first calls of a turn do not count.
+    Each is loaded anew for its turn: a list of large models need not fit in memory together.
     """
     from pawprint.model import load
 

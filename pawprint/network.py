@@ -113,10 +113,10 @@ class CheckedNetwork(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        addresses = resolve(host, port, self.allow_private or host == self.trusted)
         failed = self.failed.setdefault((host, port), [])  # atomic, as append and add are: many threads connect
         if len(failed) >= HOPELESS and (host, port) not in self.taken:
             raise failed[-1]()
+        addresses = resolve(host, port, self.allow_private or host == self.trusted)
         for last, address in enumerate(addresses, start=1 - len(addresses)):
             try:
                 left = self.deadline.left(timeout)

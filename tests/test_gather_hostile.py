@@ -328,20 +328,15 @@ def test_a_host_that_never_takes_a_connection_is_given_up(monkeypatch: pytest.Mo
 
 
 def test_a_host_that_once_took_a_connection_is_tried_again(monkeypatch: pytest.MonkeyPatch):
-    backend, tries = network.CheckedNetwork(True, network.Deadline()), []
-
-    def connect_tcp(*_: object) -> object:
-        tries.append(None)
-        if len(tries) == 1:
-            return object()
-        raise httpcore.ConnectError
-
-    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", connect_tcp)
-    backend.connect_tcp("127.0.0.1", 80)
-    for _ in range(2 * network.HOPELESS):
-        with pytest.raises(httpcore.ConnectError):
-            backend.connect_tcp("127.0.0.1", 80)
-    assert len(tries) == 1 + 2 * network.HOPELESS
+    backend = network.CheckedNetwork(True, network.Deadline())
+    with Server({}) as server:
+        address = server.http.server_address
+        backend.connect_tcp(*address, timeout=1).close()
+        went = connections(monkeypatch)
+        for _ in range(2 * network.HOPELESS):
+            with pytest.raises(httpcore.ConnectError):
+                backend.connect_tcp(*address, timeout=1)
+    assert len(went) == 2 * network.HOPELESS
 
 
 def test_a_redirect_into_the_private_network_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
