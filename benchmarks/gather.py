@@ -23,10 +23,10 @@ from urllib.parse import quote
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from pawprint.sources import Found
+from pawprint.sources.download import Downloader, DownloadParams
+from pawprint.sources.journal import Journal
 from stages import gather
-from stages.sources import Found
-from stages.sources.download import Downloader, DownloadParams
-from stages.sources.journal import Journal
 
 Run = Callable[[list[str], int], int]
 
@@ -77,7 +77,9 @@ def pool(urls: list[str], threads: int) -> int:
 def ours(urls: list[str], threads: int) -> int:
     options = DownloadParams(threads=threads, per_host=threads)
     with Downloader(options, allow_private=True) as downloader:
-        rows = gather.download([Found(url, "all") for url in urls], downloader, Journal("benchmark"))
+        rows = gather.download(
+            [Found(url, "all") for url in urls], downloader, Journal("benchmark")
+        )
     return sum(row["status"] == "ok" for row in rows)
 
 
@@ -88,19 +90,28 @@ def measure(run: Run, urls: list[str], threads: int) -> float:
         count = run(urls, threads)
         took = time.perf_counter() - started
         os.chdir("/")
-    print(f"{run.__name__:>10}, {threads:2} threads: {took:6.2f} s, {count} of {len(urls)}", file=sys.stderr)
+    print(
+        f"{run.__name__:>10}, {threads:2} threads: {took:6.2f} s, {count} of {len(urls)}",
+        file=sys.stderr,
+    )
     return took
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--delay", type=float, default=0.1)
     parser.add_argument("--threads", type=int, nargs="+", default=[8, 16, 32])
     arguments = parser.parse_args()
     root = arguments.folder.resolve()
     base = serve(root, arguments.delay)
-    urls = [f"{base}/{quote(path.relative_to(root).as_posix())}" for path in sorted(root.rglob("*")) if path.is_file()]
+    urls = [
+        f"{base}/{quote(path.relative_to(root).as_posix())}"
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    ]
     slow = measure(sequential, urls, 1)
     for threads in arguments.threads:
         theirs, own = measure(pool, urls, threads), measure(ours, urls, threads)

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from pawprint.exporting.graph import KEPT, Classifier, drawn_strangers
+from pawprint.tables import read_table
+from pawprint.training.inference import features
+from pawprint.training.model import Head, load_model
 from stages.export import photographs, read
-from stages.tables import read_table
-from stages.vision.model import Head, load_model
-from stages.vision.none import KEPT, Classifier, drawn_strangers
-from stages.vision.predict import features
 
 
 def main(project: str, folder: str) -> None:
@@ -45,9 +45,14 @@ def main(project: str, folder: str) -> None:
     outside = {kind: seen(pictures) for kind, pictures in strangers.items()}
     neighbours = Classifier(model, config).eval()
     neighbours.remember(known)
-    print(f"{'score':12} {'strangers':14} {'pictures':>8} {'test kept':>9} {'AUROC':>6} {'accepted':>8}")
+    print(
+        f"{'score':12} {'strangers':14} {'pictures':>8} {'test kept':>9} {'AUROC':>6} {'accepted':>8}"
+    )
     for name, score in scores(model, neighbours, known, train["label"].to_numpy()).items():
-        limit, kept = np.quantile(score(inside["valid"]), KEPT, method="higher"), score(inside["test"])
+        limit, kept = (
+            np.quantile(score(inside["valid"]), KEPT, method="higher"),
+            score(inside["test"]),
+        )
         for kind, others in outside.items():
             strange = score(others)
             area = roc_auc_score([0] * len(kept) + [1] * len(strange), np.r_[kept, strange])

@@ -22,8 +22,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pawprint.model import load
-from pawprint.predict import ask, find
+from pawprint.commands.exported import load
+from pawprint.commands.predict import ask, find
 
 THEIRS = """
 import json, sys, time, warnings
@@ -75,7 +75,9 @@ class Theirs:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("export", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--fastai-python", required=True)
@@ -83,10 +85,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     arguments = parser.parse_args()
 
-    classifier, single = load(arguments.export), load(arguments.export, threads=1)  # as `pawprint predict` has them
+    classifier, single = (
+        load(arguments.export),
+        load(arguments.export, threads=1),
+    )  # as `pawprint predict` has them
     photos = list(find([str(arguments.folder)]))
     files = list(islice(cycle(photos), arguments.files))
-    theirs = Theirs(arguments.fastai_python, classifier.config["arch"], classifier.config["size"], files)
+    theirs = Theirs(
+        arguments.fastai_python, classifier.config["arch"], classifier.config["size"], files
+    )
 
     def one(n: int) -> None:
         for _ in range(n):

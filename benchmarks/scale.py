@@ -28,11 +28,21 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from stages.params import load_yaml
+from pawprint.params import load_yaml
 from tests.project import Project
 
 CLASSES = 10
-AFTER_SPLIT = ("baseline", "lr_find", "show_batch", "train", "interpret", "clean", "retrain", "evaluate", "export")
+AFTER_SPLIT = (
+    "baseline",
+    "lr_find",
+    "show_batch",
+    "train",
+    "interpret",
+    "clean",
+    "retrain",
+    "evaluate",
+    "export",
+)
 SIDES = range(160, 257, 32)
 PART = 1000
 # Files as they are; SHARDS zips; or one array, decoded to SIDE pixels.
@@ -43,10 +53,18 @@ def draw(folder: Path, first: int, last: int) -> None:
     """Pictures `first` to `last`: a class has its colour, a picture its own pattern and size."""
     for i in range(first, last):
         noise = np.random.default_rng(i)
-        colour = Image.new("RGB", (256, 256), tuple(np.random.default_rng(i % CLASSES).integers(0, 256, 3).tolist()))
-        blocks = Image.fromarray(noise.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize((256, 256))
+        colour = Image.new(
+            "RGB",
+            (256, 256),
+            tuple(np.random.default_rng(i % CLASSES).integers(0, 256, 3).tolist()),
+        )
+        blocks = Image.fromarray(noise.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize(
+            (256, 256)
+        )
         side = int(noise.choice(SIDES))
-        Image.blend(colour, blocks, 0.5).resize((256, side)).save(folder / f"class{i % CLASSES}/{i:06}.jpg", quality=85)
+        Image.blend(colour, blocks, 0.5).resize((256, side)).save(
+            folder / f"class{i % CLASSES}/{i:06}.jpg", quality=85
+        )
 
 
 def draw_all(folder: Path, count: int) -> None:
@@ -73,8 +91,14 @@ def run(*command: str, cwd: Path) -> dict[str, float]:
     after = os.times()
     if process.returncode:
         sys.exit(f"{' '.join(command)} failed; see {cwd.parent / 'log.txt'}")
-    cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return {"seconds": round(time.perf_counter() - begin, 1), "cpu": round(cpu, 1), "mb": round(peak / 1024)}
+    cpu = (
+        after.children_user + after.children_system - before.children_user - before.children_system
+    )
+    return {
+        "seconds": round(time.perf_counter() - begin, 1),
+        "cpu": round(cpu, 1),
+        "mb": round(peak / 1024),
+    }
 
 
 def family(pid: int) -> list[int]:
@@ -121,7 +145,9 @@ class Scale:
         for layout in LAYOUTS:
             steps[f"{layout}: pack"] = lambda layout=layout: self.pack(layout)
             for what in ("add", "no-op status", "push", "one changed: add", "one changed: push"):
-                steps[f"{layout}: {what}"] = lambda layout=layout, what=what: self.store(layout, what)
+                steps[f"{layout}: {what}"] = lambda layout=layout, what=what: self.store(
+                    layout, what
+                )
             steps[f"{layout}: read all"] = lambda layout=layout: self.read(layout)
         steps[f"stage train, on {PART} pictures"] = self.train
         return steps | {f"stage {name}": stage(name) for name in AFTER_SPLIT}
@@ -147,9 +173,15 @@ class Scale:
         draw_all(self.pictures, self.count)
         seconds = round(time.perf_counter() - begin, 1)
         project = Project(self.project)
-        project.edit(**{"gather.source": "folder", "gather.path": str(self.pictures), "train.epochs": 1})
+        project.edit(
+            **{"gather.source": "folder", "gather.path": str(self.pictures), "train.epochs": 1}
+        )
         self.start_dvc(self.project)
-        return {"seconds": seconds, "mb": 0, "bytes": sum(path.stat().st_size for path in self.pictures.rglob("*.jpg"))}
+        return {
+            "seconds": seconds,
+            "mb": 0,
+            "bytes": sum(path.stat().st_size for path in self.pictures.rglob("*.jpg")),
+        }
 
     def start_dvc(self, home: Path) -> None:
         (home / ".dvc").mkdir(parents=True)
@@ -173,7 +205,14 @@ class Scale:
         header, *lines = (self.project / "data/split.csv").read_text().splitlines()
         part = lines[:: max(1, self.count // PART)]
         (self.project / "data/part.csv").write_text("\n".join([header, *part, ""]))
-        words = ["--table", "data/part.csv", "--model", "models/part.safetensors", "--metrics", "metrics/part"]
+        words = [
+            "--table",
+            "data/part.csv",
+            "--model",
+            "models/part.safetensors",
+            "--metrics",
+            "metrics/part",
+        ]
         return run("python", "-m", "stages.train", *words, cwd=self.project)
 
     def layout(self, name: str) -> Path:
@@ -196,7 +235,9 @@ class Scale:
                         archive.write(file, file.name)
         else:
             images.mkdir()
-            packed = np.lib.format.open_memmap(images / "all.npy", "w+", np.uint8, (len(files), SIDE, SIDE, 3))
+            packed = np.lib.format.open_memmap(
+                images / "all.npy", "w+", np.uint8, (len(files), SIDE, SIDE, 3)
+            )
             for i, file in enumerate(files):
                 packed[i] = np.asarray(Image.open(file).resize((SIDE, SIDE)))
             packed.flush()
@@ -244,19 +285,28 @@ class Scale:
             "npy": "a = np.load(p / 'all.npy', mmap_mode='r')\nfor i in range(len(a)): np.array(a[i])",
         }[name]
         head = "import io, zipfile\nfrom pathlib import Path\nimport numpy as np\nfrom PIL import Image\n"
-        return run(sys.executable, "-c", f"{head}p = Path({str(path)!r})\n{code}", cwd=self.layout(name))
+        return run(
+            sys.executable, "-c", f"{head}p = Path({str(path)!r})\n{code}", cwd=self.layout(name)
+        )
 
     def report(self) -> str:
         done = json.loads(self.results.read_text())
-        lines = ["| step | seconds | CPU seconds | MB of memory | MB written |", "|---|---|---|---|---|"]
+        lines = [
+            "| step | seconds | CPU seconds | MB of memory | MB written |",
+            "|---|---|---|---|---|",
+        ]
         for name, row in done.items():
             size = f"{row['bytes'] / 1e6:.1f}" if "bytes" in row else ""
-            lines.append(f"| {name} | {row['seconds']} | {row.get('cpu', '')} | {row['mb'] or ''} | {size} |")
+            lines.append(
+                f"| {name} | {row['seconds']} | {row.get('cpu', '')} | {row['mb'] or ''} | {size} |"
+            )
         return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--pictures", type=int, default=25_000)
     parser.add_argument("--minutes", type=float, default=600)

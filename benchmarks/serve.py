@@ -25,19 +25,33 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pawprint.model import load
-from pawprint.predict import find
+from pawprint.commands.exported import load
+from pawprint.commands.predict import find
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS, CLIENTS, MANY, PHOTOS = 15, (1, 8, 64), 10_000, 30
-MALFORMED = (b"", b"<html>", b"\xff\xd8\xff" + bytes(500), b"\x89PNG\r\n\x1a\n" + bytes(80), None)  # None: one cut off
+MALFORMED = (
+    b"",
+    b"<html>",
+    b"\xff\xd8\xff" + bytes(500),
+    b"\x89PNG\r\n\x1a\n" + bytes(80),
+    None,
+)  # None: one cut off
 
 
-async def post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> tuple[int, dict]:
+async def post(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes
+) -> tuple[int, dict]:
     """Send one picture; the status, and the JSON of the answer."""
-    writer.write(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    writer.write(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    )
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
-    length = next(line.split(":")[1] for line in head.splitlines() if line.lower().startswith("content-length"))
+    length = next(
+        line.split(":")[1]
+        for line in head.splitlines()
+        if line.lower().startswith("content-length")
+    )
     return int(head.split()[1]), json.loads(await reader.readexactly(int(length)))
 
 
@@ -77,7 +91,10 @@ class Run:
 
 def same(answer: dict, known: dict) -> bool:
     """Whether two answers are one, up to the last digits."""
-    return answer["label"] == known["label"] and abs(answer["probability"] - known["probability"]) < 1e-5
+    return (
+        answer["label"] == known["label"]
+        and abs(answer["probability"] - known["probability"]) < 1e-5
+    )
 
 
 def memory(pid: int) -> float:
@@ -88,13 +105,18 @@ def memory(pid: int) -> float:
 async def measure(port: int, pid: int, bodies: list[bytes], known: list[dict]) -> int:
     """Print a row a concurrency, and memory; how many answers were wrong, or 1 where memory grew."""
     wrong = 0
-    print("| clients | answers a second | p50 ms | p99 ms | refused (503) | wrong |\n|---|---|---|---|---|---|")
+    print(
+        "| clients | answers a second | p50 ms | p99 ms | refused (503) | wrong |\n|---|---|---|---|---|---|"
+    )
     for clients in CLIENTS:
         run, until = Run(port, bodies, known), time.perf_counter() + SECONDS
         await asyncio.gather(*(run.client(until, 10**9) for _ in range(clients)))
         middle, slow = np.percentile(run.seconds, [50, 99]) * 1000
         rate, refused = len(run.seconds) / SECONDS, run.codes[503]
-        print(f"| {clients} | {rate:.0f} | {middle:.0f} | {slow:.0f} | {refused} | {run.wrong} |", flush=True)
+        print(
+            f"| {clients} | {rate:.0f} | {middle:.0f} | {slow:.0f} | {refused} | {run.wrong} |",
+            flush=True,
+        )
         wrong += run.wrong
     before, run = memory(pid), Run(port, bodies, known)
     await asyncio.gather(*(run.client(float("inf"), MANY, malformed=10) for _ in range(8)))
@@ -113,7 +135,15 @@ def main(export: str, folder: str) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "pawprint", "serve", str(Path(export).resolve()), "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "pawprint",
+        "serve",
+        str(Path(export).resolve()),
+        "--port",
+        str(port),
+    ]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     server = subprocess.Popen(command, cwd=ROOT, **quiet)
     try:
@@ -122,7 +152,9 @@ def main(export: str, folder: str) -> None:
                 sys.exit("benchmarks/serve.py: the server did not start")
             time.sleep(0.1)
         print(f"{len(photos)} photos, {len(os.sched_getaffinity(0))} cores for clients and server")
-        wrong = asyncio.run(measure(port, server.pid, [Path(photo).read_bytes() for photo in photos], known))
+        wrong = asyncio.run(
+            measure(port, server.pid, [Path(photo).read_bytes() for photo in photos], known)
+        )
     finally:
         server.terminate()
         server.wait()

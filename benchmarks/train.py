@@ -105,26 +105,45 @@ def run_fastai(seed: int, weights: str) -> dict[str, float]:
             loader = data.test_dl([Path(path) for path in asked["path"]])
             answers, _ = learner.get_preds(dl=loader)
             targets = torch.tensor([data.vocab.o2i[label] for label in asked["label"]])
-            wrong, pictures = wrong + int((answers.argmax(dim=1) != targets).sum()), pictures + len(asked)
-    return {**clock.took, "decode": 0.0, "error": wrong / pictures, "pictures": pictures, "memory": peak()}
+            wrong, pictures = (
+                wrong + int((answers.argmax(dim=1) != targets).sum()),
+                pictures + len(asked),
+            )
+    return {
+        **clock.took,
+        "decode": 0.0,
+        "error": wrong / pictures,
+        "pictures": pictures,
+        "memory": peak(),
+    }
 
 
 def run_ours(seed: int, weights: str) -> dict[str, float]:
     """The stage train in the current project folder, whose params.yaml has the seed."""
     import pandas as pd
 
-    sys.path.insert(0, os.getcwd())  # the project's own stages: these may change while the benchmark runs
+    sys.path.insert(
+        0, os.getcwd()
+    )  # the project's own stages: these may change while the benchmark runs
+    from pawprint.params import load_params
+    from pawprint.pictures.batches import load_pictures
+    from pawprint.training.device import ComputeParams, start
+    from pawprint.training.inference import predict
+    from pawprint.training.model import load_model
     from stages import train
-    from stages.params import load_params
-    from stages.vision.batches import load_pictures
-    from stages.vision.device import ComputeParams, start
-    from stages.vision.model import load_model
-    from stages.vision.predict import predict
 
     clock = Clock()
     train.load_data = clock.of("decode", train.load_data)
     train.Learner.train = clock.of("fit", train.Learner.train)
-    sys.argv = ["train", "--table", "data/split.csv", "--model", "models/ours.safetensors", "--metrics", "metrics/ours"]
+    sys.argv = [
+        "train",
+        "--table",
+        "data/split.csv",
+        "--model",
+        "models/ours.safetensors",
+        "--metrics",
+        "metrics/ours",
+    ]
     train.main()
     for unit in ("", "_cpu"):
         clock.took[f"fit{unit}"] += clock.took[f"decode{unit}"]
@@ -132,8 +151,12 @@ def run_ours(seed: int, weights: str) -> dict[str, float]:
     model, config = load_model("models/ours.safetensors")
     table = pd.read_csv("data/split.csv")
     asked = table[table["split"].isin(HELD_OUT)]
-    pictures = load_pictures(asked["path"].tolist(), config.size, config.resize, config.interpolation)
-    answers = [config.classes[i] for i in predict(model, pictures, config, device).argmax(dim=1).tolist()]
+    pictures = load_pictures(
+        asked["path"].tolist(), config.size, config.resize, config.interpolation
+    )
+    answers = [
+        config.classes[i] for i in predict(model, pictures, config, device).argmax(dim=1).tolist()
+    ]
     wrong = int((asked["label"] != answers).sum())
     return {**clock.took, "error": wrong / len(asked), "pictures": len(asked), "memory": peak()}
 
@@ -163,7 +186,7 @@ def save_weights(path: Path) -> None:
     code = """
 import sys, timm
 from safetensors.torch import save_file
-from stages.vision.model import load_in_order, packaged_weights, read_weights
+from pawprint.training.model import load_in_order, packaged_weights, read_weights
 model = timm.create_model("tf_efficientnet_lite0", num_classes=1000)
 load_in_order(model, read_weights(packaged_weights("tf_efficientnet_lite0")))
 save_file(model.state_dict(), sys.argv[1])
@@ -171,14 +194,21 @@ save_file(model.state_dict(), sys.argv[1])
     subprocess.run([sys.executable, "-c", code, path], cwd=ROOT, check=True)
 
 
-def measure(name: str, python: str, project: Path, seed: int, weights: Path, cores: int) -> dict[str, float]:
+def measure(
+    name: str, python: str, project: Path, seed: int, weights: Path, cores: int
+) -> dict[str, float]:
     """One run in a process of its own, on the first `cores` cores."""
     answer = project / "answer.json"
     command = [python, Path(__file__).resolve(), "--run", name, seed, weights, answer]
     done = subprocess.run(
         [str(part) for part in command],
         cwd=project,
-        env={**os.environ, "OMP_NUM_THREADS": str(cores), "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": str(cores),
+            "CUDA_VISIBLE_DEVICES": "",
+            "PYTHONWARNINGS": "ignore",
+        },
         preexec_fn=lambda: os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores]),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -193,7 +223,11 @@ def measure(name: str, python: str, project: Path, seed: int, weights: Path, cor
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    check = [arguments.fastai_python, "-c", "import fastai.vision.all, timm; print(fastai.__version__)"]
+    check = [
+        arguments.fastai_python,
+        "-c",
+        "import fastai.vision.all, timm; print(fastai.__version__)",
+    ]
     try:
         version = subprocess.run(check, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
@@ -213,10 +247,17 @@ def compare(arguments: argparse.Namespace) -> None:
             project.edit(**{"train.seed": seed})
             for name, python in (("fastai", arguments.fastai_python), ("ours", sys.executable)):
                 if str(seed) not in results[name]:
-                    results[name][str(seed)] = measure(name, python, project.path, seed, weights, arguments.cores)
+                    results[name][str(seed)] = measure(
+                        name, python, project.path, seed, weights, arguments.cores
+                    )
                     kept.write_text(json.dumps(results, indent=1))
-        runs = {name: [by_seed[str(seed)] for seed in arguments.seeds] for name, by_seed in results.items()}
-    print(f"{arguments.folder.name}, {arguments.cores} cores, seeds {arguments.seeds}, fastai {version}\n")
+        runs = {
+            name: [by_seed[str(seed)] for seed in arguments.seeds]
+            for name, by_seed in results.items()
+        }
+    print(
+        f"{arguments.folder.name}, {arguments.cores} cores, seeds {arguments.seeds}, fastai {version}\n"
+    )
     print(table(runs))
 
 
@@ -224,7 +265,12 @@ def table(results: dict[str, list[dict[str, float]]]) -> str:
     """The means over the seeds as a Markdown table, and their ratios."""
     lines = [
         ("fit with decoding, s", "fit", 1, lambda theirs, own: f"{theirs / own:.1f} x as fast"),
-        ("fit with decoding, CPU s", "fit_cpu", 1, lambda theirs, own: f"{theirs / own:.1f} x as few"),
+        (
+            "fit with decoding, CPU s",
+            "fit_cpu",
+            1,
+            lambda theirs, own: f"{theirs / own:.1f} x as few",
+        ),
         ("of it decoding, s", "decode", 1, lambda *_: ""),
         ("error on valid and test, %", "error", 100, lambda theirs, own: f"{own - theirs:+.2f}"),
         ("peak memory, MB", "memory", 1, lambda theirs, own: f"1/{theirs / own:.1f}"),
@@ -242,14 +288,18 @@ def scale(arguments: argparse.Namespace) -> None:
         "| pictures | decoding, s | a frozen and a full epoch, s | ms a picture | peak memory, MB |",
         "|---|---|---|---|---|",
     ]
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as temporary:  # not in /tmp, which may be memory
+    with tempfile.TemporaryDirectory(
+        dir=Path.cwd()
+    ) as temporary:  # not in /tmp, which may be memory
         for count in arguments.scale:
             project = Path(temporary) / str(count)
             make_generated(project, count)
             run = measure("ours", sys.executable, project, 42, Path("none"), arguments.cores)
             fit = run["fit"] - run["decode"]
             each = 1000 * run["fit"] / count
-            rows.append(f"| {count:,} | {run['decode']:.1f} | {fit:.1f} | {each:.2f} | {run['memory']:,.0f} |")
+            rows.append(
+                f"| {count:,} | {run['decode']:.1f} | {fit:.1f} | {each:.2f} | {run['memory']:,.0f} |"
+            )
             shutil.rmtree(project)
     print("\n".join(rows))
 
@@ -263,7 +313,9 @@ def make_generated(project: Path, count: int) -> None:
 
     copied = copy_project(project)
     still = {"arch": "test_efficientnet", "pretrained": False, "freeze_epochs": 1, "epochs": 1}
-    copied.edit(**{f"train.{key}": value for key, value in still.items()}, **{"compute.device": "cpu"})
+    copied.edit(
+        **{f"train.{key}": value for key, value in still.items()}, **{"compute.device": "cpu"}
+    )
     drawn = []
     for seed in range(64):
         blocks = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
@@ -285,10 +337,16 @@ def main() -> None:
         name, seed, weights, answer = sys.argv[2:]
         Path(answer).write_text(json.dumps(RUNS[name](int(seed), weights)))
         return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("--scale", type=int, nargs="+", metavar="COUNT", help="ours alone, on generated pictures")
-    parser.add_argument("--fastai-python", default=sys.executable, help="a Python with fastai and timm")
+    parser.add_argument(
+        "--scale", type=int, nargs="+", metavar="COUNT", help="ours alone, on generated pictures"
+    )
+    parser.add_argument(
+        "--fastai-python", default=sys.executable, help="a Python with fastai and timm"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--results", type=Path, help="a JSON file of runs: read, and added to")

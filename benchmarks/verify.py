@@ -23,7 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 try:
     from fastai.vision.utils import resize_images, verify_images
 except ImportError as error:
-    sys.exit(f"benchmarks/verify.py compares with fastai, which cannot be imported ({error}): pip install fastai")
+    sys.exit(
+        f"benchmarks/verify.py compares with fastai, which cannot be imported ({error}): pip install fastai"
+    )
 
 from stages import verify
 
@@ -53,7 +55,9 @@ def cpu() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
@@ -67,7 +71,10 @@ def main() -> None:
             sound = run(files, arguments.folder, target)
             took, used = time.perf_counter() - started, cpu() - used
             written = sum(path.is_file() for path in target.rglob("*"))
-            print(f"{run.__name__:>6}: {took:.2f} s, {sound} of {len(files)} sound, {written} written", file=sys.stderr)
+            print(
+                f"{run.__name__:>6}: {took:.2f} s, {sound} of {len(files)} sound, {written} written",
+                file=sys.stderr,
+            )
             least[run.__name__] = min(used, least.get(run.__name__, used))
             best[run.__name__] = min(took, best.get(run.__name__, took))
             shutil.rmtree(target)

@@ -1,112 +1,107 @@
-"""Judge both models on the same test pictures, which nothing has seen until now, and say whether they really differ.
+"""Judge both models on the same test pictures, which nothing has seen until now.
 
-Reads models/{linear,first,retrained}.safetensors, data/split.csv, data/cleaned.csv and data/images. Writes
-metrics/evaluate.json, metrics/test_confusion.csv (of the retrained model) and data/test_predictions.csv.
-The baselines (see baseline) answer about the same pictures, so that the table shows what the deep model buys.
+Reads models/{linear,first,retrained}.safetensors, data/split.csv, data/cleaned.csv and
+data/images. Writes metrics/evaluate.json, metrics/test_confusion.csv (of the retrained model),
+data/test_predictions.csv and models/better.safetensors, a copy of the model that valid prefers.
 
-Errors come with Wilson's 95 % interval (Wilson, JASA 22, 1927). The models are compared on pairs: only pictures that
-one gets right and the other wrong speak, in McNemar's exact test (McNemar, Psychometrika 12, 1947). How many pictures
-it would take to see a difference of the size found is Connor's formula (Biometrics 43, 1987) at a power of 80 %.
-The figures are given with the labels as gathered and, where cleaning changed test labels, with those as cleaned.
+The baselines (see the stage baseline) answer about the same pictures, so that the table shows what
+the deep model buys. Errors come with Wilson's 95 % interval, and whether the models really differ
+is tested on pairs of answers. The figures are given with the labels as gathered and with those as
+cleaned, which differ if a person's decision changed test labels.
 """
 
-import math
+from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, norm
+import torch
 
-from pawprint.errors import error_of
-from stages.params import load_params, run_stage
-from stages.pixels import BaselineParams, pixel_answers
-from stages.tables import read_table, write_json, write_table
-from stages.vision.device import ComputeParams, start
-from stages.vision.model import load_model
-from stages.vision.tta import answer
-
-MODELS = ("first", "retrained")
-BASELINES = ("majority", "pixel_l1", "pixel_l2", "linear")
+from pawprint.judging.baselines import BaselineParams, pixel_answers
+from pawprint.judging.comparison import compare_pair
+from pawprint.judging.errors import BASELINES, MODELS, error_of
+from pawprint.judging.tta import EvaluateParams, predict_files
+from pawprint.params import load_params, run_stage
+from pawprint.tables import read_table, write_bytes, write_json, write_table
+from pawprint.training.device import ComputeParams, start
+from pawprint.training.model import load_model
+from pawprint.training.recipe import TrainParams
 
 
 def main() -> None:
-    compute = load_params("compute", ComputeParams)
-    split, cleaned = (read_table(f"data/{name}.csv") for name in ("split", "cleaned"))
-    answers = select(split, "test")
-    paths, train, valid = answers["path"].tolist(), select(split, "train"), select(cleaned, "valid")
-    given = {
-        "majority": train["label"].mode()[0],
-        **pixel_answers(train, paths, load_params("baseline", BaselineParams).size),
-        **{name: ask(name, paths, compute) for name in ("linear", *MODELS)},
-    }
-    answers = answers.assign(**given)
+    baseline, evaluate = (
+        load_params("baseline", BaselineParams),
+        load_params("evaluate", EvaluateParams),
+    )
+    recipe = load_params("train", TrainParams)
+    device = start(load_params("compute", ComputeParams), seed=0)
+    views = recipe if evaluate.tta else None
+    split, cleaned = read_table("data/split.csv"), read_table("data/cleaned.csv")
+    train, test = select(split, "train"), select(split, "test")
+    paths, valid = test["path"].tolist(), select(cleaned, "valid")
+
+    # what baselines and models answer about test
+    given = {"majority": train["label"].mode()[0], **pixel_answers(train, paths, baseline.size)}
+    for name in ("linear", *MODELS):
+        given[name] = ask(name, paths, device, views)
+    answers = test.assign(**given)
     as_cleaned = select(cleaned, "test").merge(answers.drop(columns="label"), on="path")
-    report = {"as_gathered": compare(answers), "as_cleaned": compare(as_cleaned), "valid": {}}
+
+    # the better model is chosen on valid, never on test
+    on_valid = {}
     for name in MODELS:
-        wrong = np.array(ask(name, valid["path"].tolist(), compute)) != valid["label"]
-        report["valid"][name] = {"error_rate": float(wrong.mean()), "wrong": int(wrong.sum()), "pictures": len(wrong)}
-    write_table("data/test_predictions.csv", answers)
+        wrong = valid["label"] != ask(name, valid["path"].tolist(), device, views)
+        on_valid[name] = error_of(wrong.to_numpy())
+    better = choose(on_valid)
+    write_bytes("models/better.safetensors", Path(f"models/{better}.safetensors").read_bytes())
+
     confusion = as_cleaned[["label", "retrained"]].set_axis(["actual", "predicted"], axis=1)
+    write_table("data/test_predictions.csv", answers)
     write_table("metrics/test_confusion.csv", confusion)
-    write_json("metrics/evaluate.json", report)
+    write_json(
+        "metrics/evaluate.json",
+        {
+            "as_gathered": judge(answers),
+            "as_cleaned": judge(as_cleaned),
+            "valid": on_valid,
+            "better": better,
+        },
+    )
 
 
 def select(table: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Return path and label of one split."""
     return table.loc[table["split"] == split, ["path", "label"]].reset_index(drop=True)
 
 
-def ask(name: str, paths: list[str], compute: ComputeParams) -> list[str]:
-    """The class that a model gives each picture."""
-    device = start(compute, seed=0)
+def ask(name: str, paths: list[str], device: torch.device, views: TrainParams | None) -> list[str]:
+    """Return the class that a model gives each picture."""
     model, config = load_model(f"models/{name}.safetensors")
-    return [config.classes[i] for i in answer(model, config, paths, device).argmax(dim=1).tolist()]
+    probabilities = predict_files(model, config, paths, device, views)
+    return [config.classes[i] for i in probabilities.argmax(dim=1).tolist()]
 
 
-def compare(answers: pd.DataFrame) -> dict[str, object]:
-    """Errors of baselines and models on the same pictures, their intervals, and what the pairs of answers say.
+def choose(on_valid: dict[str, dict]) -> str:
+    """Return the model with fewer wrong pictures on the cleaned valid split; on a tie, retrained."""
+    better = on_valid["first"]["wrong"] < on_valid["retrained"]["wrong"]
+    return "first" if better else "retrained"
+
+
+def judge(answers: pd.DataFrame) -> dict[str, object]:
+    """Return the errors of baselines and models on the same pictures, and whether they differ.
 
     answers: columns label, and what each of BASELINES and MODELS answers.
     """
-    wrong = {name: (answers[name] != answers["label"]).to_numpy() for name in (*BASELINES, *MODELS)}
-    p, needed, text = judge_pair(wrong["first"], wrong["retrained"], ("before cleaning", "after"))
-    _, _, gain = judge_pair(wrong["linear"], wrong["retrained"], ("by a linear head", "by the retrained model"))
-    errors = {name: error_of(values) for name, values in wrong.items()}
-    return {**errors, "mcnemar_p": p, "pictures_needed": needed, "summary": text, "beyond_linear": gain}
-
-
-def judge_pair(one: np.ndarray, other: np.ndarray, names: tuple[str, str]) -> tuple[float, int, str]:
-    """McNemar's exact p, the pictures needed to see the difference, and both in plain words.
-
-    one, other: which pictures each gets wrong, (pictures,) bool; names: how to call each.
-    """
-    won, lost = int((one & ~other).sum()), int((~one & other).sum())
-    p = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
-    needed = pictures_needed(won, lost, len(one))
-    return p, needed, summary(int(one.sum()), int(other.sum()), len(one), p, needed, names)
-
-
-def pictures_needed(won: int, lost: int, n: int) -> int:
-    """How many test pictures it would take to see this difference in four experiments of five; 0 where there is none.
-
-    won, lost: of `n` pictures those that only the second model gets right, and only the first.
-    """
-    differ, gap = (won + lost) / n, abs(won - lost) / n
-    if gap == 0:
-        return 0
-    sided, power = norm.ppf(0.975), norm.ppf(0.8)
-    return math.ceil(((sided * math.sqrt(differ) + power * math.sqrt(differ - gap**2)) / gap) ** 2)
-
-
-def summary(before: int, after: int, n: int, p: float, needed: int, names: tuple[str, str]) -> str:
-    """The comparison in plain words."""
-    counts = f"{before} of {n} wrong {names[0]}, {after} of {n} {names[1]}"
-    if p < 0.05:
-        exact = f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
-        return f"{counts}: the {'better' if after < before else 'worse'} result is unlikely to be chance ({exact})"
-    text = f"{counts}: no evidence of a difference at this size (p = {p:.2f})"
-    if needed > n:
-        digits = 10 ** max(len(str(needed)) - 2, 0)
-        text += f"; about {round(needed / digits) * digits} test pictures would be needed to see it"
-    return text
+    wrong = {name: (answers[name] != answers["label"]).to_numpy() for name in BASELINES + MODELS}
+    cleaning = ("before cleaning", "after")
+    body = ("by a linear head", "by the retrained model")
+    p, needed, text = compare_pair(wrong["first"], wrong["retrained"], cleaning)
+    _, _, gain = compare_pair(wrong["linear"], wrong["retrained"], body)
+    return {
+        **{name: error_of(values) for name, values in wrong.items()},
+        "mcnemar_p": p,
+        "pictures_needed": needed,
+        "summary": text,
+        "beyond_linear": gain,
+    }
 
 
 if __name__ == "__main__":

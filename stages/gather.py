@@ -27,12 +27,12 @@ import pandas as pd
 from pydantic import Field
 from tqdm import tqdm
 
-from stages.params import Params, StageError, check, load_params, load_yaml, run_stage
-from stages.sources import PARTIAL, Found
-from stages.sources.content import HEAD, SUFFIXES, kind_of
-from stages.sources.download import Downloader, DownloadParams, Result
-from stages.sources.journal import Journal, holds, install, part_of
-from stages.tables import counts, read_table, write_bytes, write_json, write_table
+from pawprint.params import Params, StageError, check, load_params, load_yaml, run_stage
+from pawprint.sources import PARTIAL, Found
+from pawprint.sources.content import HEAD, SUFFIXES, kind_of
+from pawprint.sources.download import Downloader, DownloadParams, Result
+from pawprint.sources.journal import Journal, holds, install, part_of
+from pawprint.tables import counts, read_table, write_bytes, write_json, write_table
 
 RAW = Path("data/raw")
 LOCK = Path("data/gathered.csv")
@@ -84,14 +84,19 @@ def main() -> None:
     params = load_params("gather", GatherParams)
     source = open_source(params)
     lock = fitting_lock(source)
-    journal = Journal(f"{source.key} {hashlib.sha256(LOCK.read_bytes() if lock is not None else b'').hexdigest()}")
+    journal = Journal(
+        f"{source.key} {hashlib.sha256(LOCK.read_bytes() if lock is not None else b'').hexdigest()}"
+    )
     with Downloader(params.download, params.allow_private) as downloader:
         if lock is not None:
             rows = gather_again(lock, source, downloader, journal)
         elif source.kind in REMOTE:
             rows = download(list(source.found(downloader)), downloader, journal)
         else:
-            rows = [store(item) for item in tqdm(source.found(downloader), desc="gather", unit="picture", delay=1)]
+            rows = [
+                store(item)
+                for item in tqdm(source.found(downloader), desc="gather", unit="picture", delay=1)
+            ]
     table = pd.DataFrame([{**row, "source": source.key} for row in rows], columns=COLUMNS)
     write_json("metrics/gather.json", summary(table))
     refuse_too_few(table, params.min_per_class, journal)
@@ -108,12 +113,14 @@ def open_source(params: GatherParams) -> Source:
     yaml = Path(f"data/sources/{params.source}.yaml")
     if not yaml.is_file():
         known = ", ".join(sorted(path.stem for path in yaml.parent.glob("*.yaml")))
-        raise StageError(f"gather.source is {params.source!r}, but there is no {yaml}; there are: {known}")
+        raise StageError(
+            f"gather.source is {params.source!r}, but there is no {yaml}; there are: {known}"
+        )
     values = load_yaml(yaml)
     kind = values.get("kind")
     if kind not in KINDS:
         raise StageError(f"{yaml}: kind is {kind!r}; it should be one of {', '.join(KINDS)}")
-    module = importlib.import_module(f"stages.sources.{kind}")
+    module = importlib.import_module(f"pawprint.sources.{kind}")
     options = check(values, getattr(module, KINDS[kind]), "", yaml)
     content = json.dumps(options.model_dump())
     if hasattr(module, "fingerprint"):
@@ -132,7 +139,9 @@ def fitting_lock(source: Source) -> list[Row] | None:
     return table.astype({"bytes": int}).to_dict("records")
 
 
-def gather_again(lock: list[Row], source: Source, downloader: Downloader, journal: Journal) -> list[Row]:
+def gather_again(
+    lock: list[Row], source: Source, downloader: Downloader, journal: Journal
+) -> list[Row]:
     """Make data/raw hold what the lock says; its rows, with what became of each.
 
     Rows without a hash had no picture when the lock was made, and stay so: the lock says what belongs to the data.
@@ -144,7 +153,9 @@ def gather_again(lock: list[Row], source: Source, downloader: Downloader, journa
     else:
         names = {(row["url"], row["label"]) for row in wanted}
         items = (item for item in source.found(downloader) if (item.url, item.label) in names)
-        fresh = [store(item, only={row["path"] for row in wanted}) for item in items] if wanted else []
+        fresh = (
+            [store(item, only={row["path"] for row in wanted}) for item in items] if wanted else []
+        )
     now = {(row["url"], row["label"]): row for row in fresh}
     missing = {(row["url"], row["label"]) for row in wanted}
     gone = {**NO_FILE, "status": "gone", "reason": "the archive no longer holds it"}
@@ -166,7 +177,9 @@ def compare(row: Row, now: Row) -> Row:
     return row | {"status": status, "reason": now["reason"]}
 
 
-def download(items: list[Found], downloader: Downloader, journal: Journal, only: set[str] | None = None) -> list[Row]:
+def download(
+    items: list[Found], downloader: Downloader, journal: Journal, only: set[str] | None = None
+) -> list[Row]:
     """Fetch the items' addresses into data/raw, each once whatever its labels; a row an item, in their order.
 
     only: paths to install at; a picture that belongs elsewhere is not kept. None for all.
@@ -176,7 +189,9 @@ def download(items: list[Found], downloader: Downloader, journal: Journal, only:
         if not item.missing:
             labels.setdefault(item.url, []).append(item.label)
     results = at_hand(labels, journal, only)
-    with tqdm(desc="gather", unit="picture", total=len(labels), initial=len(results), delay=1) as bar:
+    with tqdm(
+        desc="gather", unit="picture", total=len(labels), initial=len(results), delay=1
+    ) as bar:
 
         def done(url: str, result: Result) -> None:
             journal.add(url, result)
@@ -187,17 +202,24 @@ def download(items: list[Found], downloader: Downloader, journal: Journal, only:
         for url, result in results.items():
             settle(url, result, labels[url], only)
         downloader.fetch_all({url: part_of(url) for url in labels if url not in results}, done)
-    return [row_of(item, Result("incomplete", item.missing) if item.missing else results[item.url]) for item in items]
+    return [
+        row_of(item, Result("incomplete", item.missing) if item.missing else results[item.url])
+        for item in items
+    ]
 
 
-def at_hand(labels: dict[str, list[str]], journal: Journal, only: set[str] | None) -> dict[str, Result]:
+def at_hand(
+    labels: dict[str, list[str]], journal: Journal, only: set[str] | None
+) -> dict[str, Result]:
     """What need not be asked for: addresses that an interrupted run is through with, and pictures of an older lock."""
     results = {}
     for url in labels:
         result = journal.results.get(url)
         if result is None:
             continue
-        unwanted = only is not None and not any(path_of(result, label).as_posix() in only for label in labels[url])
+        unwanted = only is not None and not any(
+            path_of(result, label).as_posix() in only for label in labels[url]
+        )
         if result.status != "ok" or unwanted or here(url, result, labels[url]):
             results[url] = result
     older = read_table(LOCK) if LOCK.is_file() else pd.DataFrame()
@@ -211,7 +233,9 @@ def at_hand(labels: dict[str, list[str]], journal: Journal, only: set[str] | Non
 
 def here(url: str, result: Result, labels: list[str]) -> bool:
     """Whether a download is whole under data/gather.partial, or under all its labels in data/raw."""
-    return holds(part_of(url), result.sha256) or all(holds(path_of(result, each), result.sha256) for each in labels)
+    return holds(part_of(url), result.sha256) or all(
+        holds(path_of(result, each), result.sha256) for each in labels
+    )
 
 
 def settle(url: str, result: Result, labels: list[str], only: set[str] | None) -> None:
@@ -226,7 +250,13 @@ def path_of(result: Result, label: str) -> Path:
 
 
 def row_of(item: Found, result: Result) -> Row:
-    row = {"label": item.label, "url": item.url, "query": item.query, "split": item.split, "group": item.group}
+    row = {
+        "label": item.label,
+        "url": item.url,
+        "query": item.query,
+        "split": item.split,
+        "group": item.group,
+    }
     row |= {"status": result.status, "reason": result.reason}
     if result.status != "ok":
         return row | NO_FILE
@@ -239,7 +269,13 @@ def store(item: Found, only: set[str] | None = None) -> Row:
 
     An unreadable file becomes a row with status `failed`, never the end of the run. only: as for `download`.
     """
-    row = {"label": item.label, "url": item.url, "query": item.query, "split": item.split, "group": item.group}
+    row = {
+        "label": item.label,
+        "url": item.url,
+        "query": item.query,
+        "split": item.split,
+        "group": item.group,
+    }
     try:
         if item.missing or item.read is None:
             raise OSError(item.missing)
@@ -263,8 +299,15 @@ def store(item: Found, only: set[str] | None = None) -> Row:
 
 def check_label(label: str) -> None:
     """A label becomes a folder's name."""
-    if not label.strip() or label.startswith(".") or len(label) > 100 or set(label) & set("/\\\0\n"):
-        raise StageError(f"the label {label[:120]!r} cannot name a folder; use up to 100 characters without / and \\")
+    if (
+        not label.strip()
+        or label.startswith(".")
+        or len(label) > 100
+        or set(label) & set("/\\\0\n")
+    ):
+        raise StageError(
+            f"the label {label[:120]!r} cannot name a folder; use up to 100 characters without / and \\"
+        )
 
 
 def summary(table: pd.DataFrame) -> dict[str, Any]:
@@ -286,10 +329,16 @@ def summary(table: pd.DataFrame) -> dict[str, Any]:
 def refuse_too_few(table: pd.DataFrame, minimum: int, journal: Journal) -> None:
     """Raise StageError where there is nothing to tell apart, or less of a class than `gather.min_per_class`."""
     have = counts(table.loc[table["status"] == "ok", "label"])
-    few = {label: have.get(label, 0) for label in sorted(set(table["label"])) if have.get(label, 0) < minimum}
+    few = {
+        label: have.get(label, 0)
+        for label in sorted(set(table["label"]))
+        if have.get(label, 0) < minimum
+    }
     if len(set(table["label"])) < 2:
         labels = sorted(set(table["label"]))
-        raise StageError(f"the source holds {len(labels)} class ({', '.join(labels)}); a classifier needs at least two")
+        raise StageError(
+            f"the source holds {len(labels)} class ({', '.join(labels)}); a classifier needs at least two"
+        )
     if few:
         journal.forget_failures()
         lost = counts(table.loc[table["label"].isin(few) & (table["status"] != "ok"), "status"])

@@ -1,209 +1,158 @@
 """Decide for every picture, once and for all, whether it trains, validates or tests.
 
-Reads data/images.csv. Writes data/split.csv (path, label, group, split) and metrics/split.json.
+Reads data/images.csv and the sides, data/sides.csv. Writes data/split.csv (path, label, group,
+split), data/left_out.csv, metrics/split.json, and new lines of data/sides.csv.
 
-The split belongs to the picture, not to the run. data/split.csv is kept in git and read again: a picture that stands
-in it stays where it is, whatever is added, removed or cleaned, so errors before and after cleaning are measured on the
-same pictures. New pictures go where their label lacks most, in an order that is a hash of the seed and the picture.
-Other `split` params, or no data/split.csv, and the split is drawn anew.
+A side belongs to the picture, not to the run. data/sides.csv is kept in git and only grows: a
+picture keeps its side, whatever is added, removed, cleaned, merged or brought back, so errors
+before and after are measured on the same pictures. New pictures go where their label lacks most,
+in an order that is a hash of the seed and the picture. Other `split` params draw all sides again;
+stderr then says how many pictures move.
 
-Near duplicates (perceptual hashes at most `split.near_duplicates` bits apart, linked in chains) form a group and stand
-on one side together: a test picture that the model has as good as seen measures memory. So do pictures of one `group`
-of the user's own. A `split` of the user's own wins over everything.
+Near duplicates (perceptual hashes at most `split.near_duplicates` bits apart, linked in chains)
+form a group and get one side: a test picture that the model has nearly seen measures memory. So do
+pictures of one `group` of the user's own. Pictures that are absent count too: a re-encoded copy
+gets the side of the picture it replaces. A `split` of the user's own wins over everything.
 
-No picture ever changes sides. A new picture that is near a training picture and near a test picture would join two
-groups that stand apart already: it is the one that yields, and is listed in data/left_out.csv with the reason.
+A new picture that is near a training picture and near a test picture would join two groups with
+different sides. It is left out, and listed in data/left_out.csv with the reason.
 """
 
 import hashlib
+import sys
 from collections import defaultdict, deque
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, model_validator
 
-from stages.params import Params, StageError, load_params, run_stage
-from stages.tables import read_json, read_table, write_json, write_table
-
-SPLITS = ("train", "valid", "test")
-
-
-class SplitParams(Params):
-    """The section `split` of params.yaml."""
-
-    seed: int
-    valid_pct: float = Field(gt=0, lt=1)
-    test_pct: float = Field(gt=0, lt=1)
-    near_duplicates: int = Field(ge=0, le=16)
-
-    @model_validator(mode="after")
-    def _leave_some_to_train(self) -> "SplitParams":
-        if self.valid_pct + self.test_pct >= 0.9:
-            raise ValueError("should leave at least 0.1 to train: valid_pct + test_pct must be below 0.9")
-        return self
+from pawprint.judging.near_duplicates import find_groups, near_function
+from pawprint.params import StageError, load_params, run_stage
+from pawprint.pictures import picture_name
+from pawprint.state import SPLITS, Side, SplitParams, read_sides, write_sides
+from pawprint.tables import read_table, write_json, write_table
 
 
 def main() -> None:
     params = load_params("split", SplitParams)
     images = read_table("data/images.csv")
     refuse_unknown_splits(images)
-    near = neighbours(images["phash"].tolist(), images["group"].tolist(), params.near_duplicates)
-    earlier = earlier_splits(params)
-    stood = {path: earlier[name_of(path)] for path in images["path"] if name_of(path) in earlier}
-    images["split"], reasons = settle(images, stood, near)
+    remembered = read_sides()
+    images["split"], reasons = settle(images, remembered, params)
+
+    # what is left out, and the groups and sides of the rest
     left_out = images[["path", "label"]].assign(reason=reasons)
-    images = images[[not reason for reason in reasons]].reset_index(drop=True)
-    groups = find_groups(images["phash"].tolist(), images["group"].tolist(), params.near_duplicates)
-    images["group"] = [name_of(images["path"][first]) for first in groups]
-    images["split"] = assign(images, {}, params)
-    refuse_empty_cells(images, params)
-    table = images.sort_values("path")[["path", "label", "group", "split"]]
+    kept = images[[not reason for reason in reasons]].reset_index(drop=True)
+    groups = find_groups(kept["phash"].tolist(), kept["group"].tolist(), params.near_duplicates)
+    own_groups = kept["group"]
+    kept = kept.assign(group=[picture_name(kept["path"][first]) for first in groups])
+    kept["split"] = assign(kept, params)
+    refuse_empty_cells(kept, params)
+
+    # the sides: new lines, after a word about those that change
+    sides = sides_of(kept.assign(group=own_groups), remembered, params)
+    say_what_moves(sides, remembered, params)
+    write_sides({**remembered, **sides})
+
+    table = kept.sort_values("path")[["path", "label", "group", "split"]]
     counts = pd.crosstab(table["label"], table["split"])[list(SPLITS)]
-    write_table("data/split.csv", table)
+    write_table("data/split.csv", table, durable=True)
     write_table("data/left_out.csv", left_out[left_out["reason"] != ""].sort_values("path"))
     write_json(
         "metrics/split.json",
         {
-            "drawn_with": params.model_dump(),
             "near_duplicates": int(len(table) - table["group"].nunique()),
             "left_out": int((left_out["reason"] != "").sum()),
-            **{split: {"pictures": int(counts[split].sum()), **counts[split].to_dict()} for split in SPLITS},
+            **{
+                split: {"pictures": int(counts[split].sum()), "labels": counts[split].to_dict()}
+                for split in SPLITS
+            },
         },
     )
 
 
-def neighbours(hashes: list[str], own: list[str], distance: int) -> Callable[[int], list[int]]:
-    """A function from a picture's index to the indexes of its near duplicates and of its mates in the user's group.
-
-    hashes, own, distance: as in find_groups.
-    """
-    bits = np.array([int(text, 16) for text in hashes], dtype=np.uint64)
-    ones = np.array([bin(value).count("1") for value in range(1 << 16)], dtype=np.uint8)
-    named = np.array(own, dtype=object)
-
-    def near(i: int) -> list[int]:
-        differ = (bits ^ bits[i]).view(np.uint16).reshape(-1, 4)
-        found = ones[differ].sum(axis=1) <= distance
-        if own[i]:
-            found |= named == own[i]
-        found[i] = False
-        return np.flatnonzero(found).tolist()
-
-    return near
-
-
 def settle(
-    images: pd.DataFrame, earlier: dict[str, str], near: Callable[[int], list[int]]
+    images: pd.DataFrame, remembered: dict[str, Side], params: SplitParams
 ) -> tuple[list[str], list[str]]:
-    """For every picture the split that is settled before any is drawn ("" where none), and why it is left out, or "".
+    """Return for every picture its split, "" if it is to be drawn, and why it is left out, or "".
 
-    images: columns path and split, the user's own; earlier: path -> split; near: what `neighbours` gave.
-    The user's own splits stand. So do the earlier ones, unless the user's word puts a near duplicate elsewhere; test
-    comes first, so that where a new `group` joins test and train it is training pictures that yield. New pictures
-    follow their near duplicates, and are left out where those stand on different sides.
+    images: columns path, phash, group and split, the user's own; remembered: the sides by name.
     """
-    paths, splits, reasons = images["path"].tolist(), images["split"].tolist(), [""] * len(images)
+    standing = {
+        name: side for name, side in remembered.items() if side.drawn_with == params.drawn_with()
+    }
+    names = [picture_name(path) for path in images["path"]]
+    present = set(names)
+    absent = [side for name, side in sorted(standing.items()) if name not in present]
+    count = len(images)
+
+    # one list of all: the pictures that are here, then those that are absent
+    paths = images["path"].tolist() + [side.image for side in absent]
+    splits = images["split"].tolist() + [side.side for side in absent]
+    hashes = images["phash"].tolist() + [side.phash for side in absent]
+    own = images["group"].tolist() + [side.group for side in absent]
+    near = near_function(hashes, own, params.near_duplicates)
+    reasons = [""] * len(paths)
 
     def place(i: int, wanted: str) -> None:
+        """Give picture i the side of its neighbours, or the `wanted` one; if they differ, none."""
         others = {splits[j]: paths[j] for j in reversed(near(i)) if splits[j]}
+        if wanted:  # an absent picture pushes out none that has a side
+            others = {splits[j]: paths[j] for j in reversed(near(i)) if splits[j] and j < count}
         sides = sorted({*others, wanted} - {""})
         if len(sides) == 1:
             splits[i] = sides[0]
-        else:
-            reasons[i] = "near " + " and near ".join(f"{others[side]} ({side})" for side in sides if side in others)
-            reasons[i] += f"; stood in {wanted}" if wanted else ""
+            return
+        where = [f"near {others[side]} ({side})" for side in sides if side in others]
+        reasons[i] = " and ".join(where) + (f"; its side was {wanted}" if wanted else "")
 
-    by_path = sorted(range(len(paths)), key=paths.__getitem__)
-    stood = [i for i in by_path if not splits[i] and paths[i] in earlier]
-    for i in sorted(stood, key=lambda i: SPLITS[::-1].index(earlier[paths[i]])):
-        place(i, earlier[paths[i]])
-    reached = deque(i for i in by_path if splits[i])
+    # first the sides that pictures have. Test comes first: where a new `group` joins test and
+    # train, the training pictures yield
+    by_path = sorted(range(count), key=paths.__getitem__)
+    have = [i for i in by_path if not splits[i] and names[i] in standing]
+    for i in sorted(have, key=lambda i: SPLITS[::-1].index(standing[names[i]].side)):
+        place(i, standing[names[i]].side)
+
+    # then new pictures follow their near duplicates, chain by chain
+    reached = deque(i for i in [*by_path, *range(count, len(paths))] if splits[i])
     while reached:
         for j in near(reached.popleft()):
             if not splits[j] and not reasons[j]:
                 place(j, "")
                 if splits[j]:
                     reached.append(j)
-    return splits, reasons
+    return splits[:count], reasons[:count]
 
 
-def refuse_unknown_splits(images: pd.DataFrame) -> None:
-    wrong = sorted(set(images["split"]) - {"", *SPLITS})
-    if wrong:
-        raise StageError(f"data/images.csv: split is {wrong[0]!r}; it should be one of {', '.join(SPLITS)} or empty")
+def assign(images: pd.DataFrame, params: SplitParams) -> list[str]:
+    """Return the split of every picture; those that have none yet are drawn.
 
-
-def find_groups(hashes: list[str], own: list[str], distance: int) -> list[int]:
-    """For every picture the index of the first picture of its group.
-
-    hashes: 16 hex digits each; own: the user's group or ""; distance: bits in which near duplicates may differ.
-    Chains are followed: if a is near b, and b near c, all three are one group. Memory is linear in the pictures.
-    """
-    leader = list(range(len(hashes)))
-
-    def find(i: int) -> int:
-        while leader[i] != i:
-            leader[i] = leader[leader[i]]
-            i = leader[i]
-        return i
-
-    def union(i: int, j: int) -> None:
-        low, high = sorted((find(i), find(j)))
-        leader[high] = low
-
-    bits = np.array([int(text, 16) for text in hashes], dtype=np.uint64)
-    ones = np.array([bin(value).count("1") for value in range(1 << 16)], dtype=np.uint8)
-    for i in range(len(bits) - 1):
-        differ = (bits[i + 1 :] ^ bits[i]).view(np.uint16).reshape(-1, 4)
-        for j in np.flatnonzero(ones[differ].sum(axis=1) <= distance):
-            union(i, i + 1 + int(j))
-    first: dict[str, int] = {}
-    for i, name in enumerate(own):
-        if name:
-            union(first.setdefault(name, i), i)
-    return [find(i) for i in range(len(hashes))]
-
-
-def name_of(path: str) -> str:
-    """What a picture is called whatever its label: the hash that its file is named after."""
-    return path.rsplit("/", 1)[1].removesuffix(".jpg")
-
-
-def earlier_splits(params: SplitParams) -> dict[str, str]:
-    """A picture's name -> its split as drawn before with the same params; empty when there is nothing to keep."""
-    try:
-        if read_json("metrics/split.json").get("drawn_with") != params.model_dump():
-            return {}
-        table = read_table("data/split.csv")
-        return dict(zip(map(name_of, table["path"]), table["split"], strict=True))
-    except (StageError, KeyError, ValueError, IndexError):
-        return {}
-
-
-def assign(images: pd.DataFrame, earlier: dict[str, str], params: SplitParams) -> list[str]:
-    """The split of every picture.
-
-    images: columns path, label, group, and split where the user gives it ("" where not).
-    A group goes where the user says, else where it stood earlier, else, in hashed order, to the split that its label
-    lacks most against the wanted shares.
+    images: columns path, label, group, and split ("" to be drawn).
+    A group goes, in hashed order, to the split that its label lacks most against the shares wanted.
     """
     refuse_unknown_splits(images)
-    share = {"train": 1 - params.valid_pct - params.test_pct, "valid": params.valid_pct, "test": params.test_pct}
+    share = {
+        "train": 1 - params.valid_pct - params.test_pct,
+        "valid": params.valid_pct,
+        "test": params.test_pct,
+    }
     total = images["label"].value_counts()
     have: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(SPLITS, 0))
     chosen: dict[str, str] = {}
     members = {name: part for name, part in images.groupby("group", sort=False)}
+
+    # count the groups that have a side, and collect the others
     fresh = []
     for name, part in members.items():
-        settled = [split for split in part["split"] if split] or [earlier[p] for p in part["path"] if p in earlier]
-        if settled:
-            chosen[name] = settled[0]
-            for label, own in zip(part["label"], part["split"], strict=True):
-                have[label][own or settled[0]] += 1
-        else:
+        settled = next((split for split in part["split"] if split), "")
+        if not settled:
             fresh.append(name)
-    for name in sorted(fresh, key=lambda group: hashlib.sha256(f"{params.seed}:{group}".encode()).digest()):
+            continue
+        chosen[name] = settled
+        for label, own in zip(part["label"], part["split"], strict=True):
+            have[label][own or settled] += 1
+
+    # draw the others
+    for name in sorted(fresh, key=lambda group: draw_order(group, params.seed)):
         label = members[name]["label"].iloc[0]
         lack = {split: share[split] * total[label] - have[label][split] for split in SPLITS}
         chosen[name] = max(SPLITS, key=lambda split: lack[split] / share[split])
@@ -212,21 +161,77 @@ def assign(images: pd.DataFrame, earlier: dict[str, str], params: SplitParams) -
     return [own or chosen[name] for name, own in zip(images["group"], images["split"], strict=True)]
 
 
+def draw_order(group: str, seed: int) -> bytes:
+    """Return what groups are sorted by when they are drawn: a hash of the seed and the group."""
+    return hashlib.sha256(f"{seed}:{group}".encode()).digest()
+
+
+def sides_of(
+    images: pd.DataFrame, remembered: dict[str, Side], params: SplitParams
+) -> dict[str, Side]:
+    """Return the sides of the pictures that are here; a line stays as it is if it says the same.
+
+    images: columns path, phash, group (the user's own) and split.
+    """
+    sides = {}
+    for row in images.itertuples():
+        name = picture_name(row.path)
+        side = Side(name, row.phash, row.group, row.split, params.drawn_with())
+        before = remembered.get(name, side)
+        same = (before.group, before.side, before.drawn_with) == (
+            side.group,
+            side.side,
+            side.drawn_with,
+        )
+        sides[name] = before if same else side
+    return sides
+
+
+def say_what_moves(
+    sides: dict[str, Side], remembered: dict[str, Side], params: SplitParams
+) -> None:
+    """Say on stderr how many pictures change sides, because of other params or the user's word."""
+    known = [(remembered[name], side) for name, side in sides.items() if name in remembered]
+    moved = [(before, now) for before, now in known if before.side != now.side]
+    if not moved:
+        return
+    olds = sorted({before.drawn_with for before, _ in moved} - {params.drawn_with()})
+    why = f"drawn with {olds[0]} before" if olds else "by the source's own split"
+    print(
+        f"split: {len(moved)} of {len(known)} pictures change sides ({why}); "
+        "errors before and after do not compare",
+        file=sys.stderr,
+    )
+
+
+def refuse_unknown_splits(images: pd.DataFrame) -> None:
+    """Raise StageError if the user's own split is none that is known."""
+    wrong = sorted(set(images["split"]) - {"", *SPLITS})
+    if wrong:
+        raise StageError(
+            f"data/images.csv: split is {wrong[0]!r}; it should be one of {', '.join(SPLITS)} "
+            "or empty"
+        )
+
+
 def refuse_empty_cells(images: pd.DataFrame, params: SplitParams) -> None:
-    """Every class must stand in every split, or its error is not measured."""
+    """Raise StageError if a class is missing in a split: its error would not be measured."""
     table = pd.crosstab(images["label"], images["split"]).reindex(columns=SPLITS, fill_value=0)
     for label, row in table.iterrows():
         for split in SPLITS:
             if row[split] == 0:
-                share = "" if split == "train" else f" (split.{split}_pct is {getattr(params, f'{split}_pct')})"
+                share = ""
+                if split != "train":
+                    share = f" (split.{split}_pct is {getattr(params, f'{split}_pct')})"
                 raise StageError(
-                    f"class '{label}' has {row.sum()} picture(s) and none of them in {split}{share}; gather at least "
-                    f"{needed(params)} a class that are not near duplicates of each other, or change the shares"
+                    f"class '{label}' has {row.sum()} picture(s) and none of them in {split}"
+                    f"{share}; gather at least {needed(params)} pictures per class that are not "
+                    "near duplicates of each other, or change the shares"
                 )
 
 
 def needed(params: SplitParams) -> int:
-    """About how many groups a class needs for each split to get one."""
+    """Return about how many groups a class needs for each split to get one."""
     return int(np.ceil(1 / min(params.valid_pct, params.test_pct))) + 1
 
 

@@ -25,8 +25,12 @@ def make_pictures(folder: Path, classes: dict[str, int], size: int = 96) -> None
         (folder / name).mkdir(parents=True)
         for i in range(count):
             noise = np.random.default_rng([i, *colour])
-            blocks = Image.fromarray(noise.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize((size, size))
-            Image.blend(Image.new("RGB", (size, size), colour), blocks, 0.45).save(folder / name / f"{i:03}.jpg")
+            blocks = Image.fromarray(noise.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize(
+                (size, size)
+            )
+            Image.blend(Image.new("RGB", (size, size), colour), blocks, 0.45).save(
+                folder / name / f"{i:03}.jpg"
+            )
 
 
 TINY = {
@@ -79,7 +83,9 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Project:
     expect(project, "git", "init", "-q")
     expect(project, "dvc", "repro")
     expect(project, "git", "add", "-A")
-    expect(project, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "run")
+    expect(
+        project, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "run"
+    )
     expect(project, "dvc", "push")
     return project
 

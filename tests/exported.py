@@ -40,7 +40,13 @@ def write_export(folder: Path) -> Path:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.save(model, folder / "model.onnx")
-    config = {"classes": CLASSES, "size": SIZE, "resize": "crop", "interpolation": "bilinear", "none_threshold": -10.0}
+    config = {
+        "classes": CLASSES,
+        "size": SIZE,
+        "resize": "crop",
+        "interpolation": "bilinear",
+        "none_threshold": -10.0,
+    }
     (folder / "model.json").write_text(json.dumps(config))
     reference = {"pictures": 90, "classes": dict.fromkeys(CLASSES, 30), "none": 4}
     reference["confidence"] = [0.9 + i / 1000 for i in range(90)]

@@ -90,7 +90,9 @@ class Server:
 
     def __init__(self, answers: dict[str, bytes | Callable[[Handler], None]]) -> None:
         self.answers = answers
-        self.otherwise: Callable[[Handler], None] = lambda handler: handler.reply(404, b"no such file")
+        self.otherwise: Callable[[Handler], None] = lambda handler: handler.reply(
+            404, b"no such file"
+        )
         self.asked: Counter[str] = Counter()
         self.finished: Counter[str] = Counter()
         self.order: list[str] = []
@@ -123,7 +125,9 @@ class World:
     def __init__(self, path: Path) -> None:
         self.path = path
         for name in ("stages", "data/sources"):
-            shutil.copytree(ROOT / name, path / name, ignore=shutil.ignore_patterns("__pycache__", "vision"))
+            shutil.copytree(
+                ROOT / name, path / name, ignore=shutil.ignore_patterns("__pycache__", "vision")
+            )
         shutil.copyfile(ROOT / "params.yaml", path / "params.yaml")
         (path / "data/own").mkdir()
 
@@ -157,7 +161,11 @@ class World:
         """Run a stage that must end with exit code 1 and one line on stderr; that line."""
         process = self.start(stage)
         _, errors = process.communicate(timeout=100)
-        lines = [line for line in errors.replace("\r", "\n").splitlines() if line.strip() and "it/s" not in line]
+        lines = [
+            line
+            for line in errors.replace("\r", "\n").splitlines()
+            if line.strip() and "it/s" not in line
+        ]
         lines = [line for line in lines if "%|" not in line and "/s]" not in line]
         assert process.returncode == 1, errors
         assert len(lines) == 1, errors
@@ -172,7 +180,10 @@ class World:
 
     def files(self) -> dict[str, bytes]:
         """All that a gathering leaves behind."""
-        raw = {path.relative_to(self.path).as_posix(): path for path in (self.path / "data/raw").rglob("*")}
+        raw = {
+            path.relative_to(self.path).as_posix(): path
+            for path in (self.path / "data/raw").rglob("*")
+        }
         raw["data/gathered.csv"] = self.path / "data/gathered.csv"
         raw["metrics/gather.json"] = self.path / "metrics/gather.json"
         return {name: path.read_bytes() for name, path in sorted(raw.items()) if path.is_file()}

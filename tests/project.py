@@ -51,10 +51,16 @@ class Project:
         """Run a command in the project with this interpreter's own commands first on the PATH."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return subprocess.run(
-            command, cwd=self.path, env={**os.environ, "PATH": path, **environment}, capture_output=True, text=True
+            command,
+            cwd=self.path,
+            env={**os.environ, "PATH": path, **environment},
+            capture_output=True,
+            text=True,
         )
 
-    def stage(self, name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def stage(
+        self, name: str, *arguments: str, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run one stage as DVC does, and expect it to succeed."""
         done = self.run(sys.executable, "-m", f"stages.{name}", *arguments, **environment)
         assert done.returncode == 0, done.stderr
@@ -63,7 +69,11 @@ class Project:
     def failing_stage(self, name: str, *arguments: str) -> str:
         """Run one stage, expect exit code 1 and one line without a traceback; that line."""
         done = self.run(sys.executable, "-m", f"stages.{name}", *arguments)
-        lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip() and "%|" not in line]
+        lines = [
+            line
+            for line in done.stderr.replace("\r", "\n").splitlines()
+            if line.strip() and "%|" not in line
+        ]
         assert done.returncode == 1, done.stderr
         assert "Traceback" not in done.stderr
         assert len(lines) == 1, done.stderr

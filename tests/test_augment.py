@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from stages.vision.augment import augment, geometry, lighting
-from stages.vision.batches import load_picture
-from stages.vision.recipe import AugmentParams
+from pawprint.pictures.batches import load_picture
+from pawprint.training.augment import augment, geometry, lighting
+from pawprint.training.recipe import AugmentParams
 
 STILL = {"mult": 1, "min_scale": 1, "flip": 0, "rotate": 0, "zoom": 1, "warp": 0, "lighting": 0}
 CORNERS = torch.tensor([[-1.0, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]])
@@ -38,7 +38,9 @@ def ramp(size: int) -> torch.Tensor:
 def test_without_changes_the_smaller_view_is_the_whole_picture_scaled():
     pictures = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     views = augment(pictures, 32, params(), generator())
-    expected = F.interpolate(pictures.permute(0, 3, 1, 2) / 255, size=32, mode="bilinear").permute(0, 2, 3, 1)
+    expected = F.interpolate(pictures.permute(0, 3, 1, 2) / 255, size=32, mode="bilinear").permute(
+        0, 2, 3, 1
+    )
     assert torch.allclose(views, expected, atol=1e-4)
 
 
@@ -85,16 +87,27 @@ def test_the_pixels_of_a_warp_lie_where_its_map_says():
 def test_all_changes_together_are_one_interpolation(monkeypatch):
     calls = []
     real = F.grid_sample
-    monkeypatch.setattr(F, "grid_sample", lambda *args, **options: calls.append(1) or real(*args, **options))
+    monkeypatch.setattr(
+        F, "grid_sample", lambda *args, **options: calls.append(1) or real(*args, **options)
+    )
     changes = params(mult=1.5, min_scale=0.5, flip=0.5, rotate=10, zoom=1.1, warp=0.2, lighting=0.2)
-    views = augment(torch.randint(0, 256, (5, 48, 48, 3), dtype=torch.uint8), 32, changes, generator())
+    views = augment(
+        torch.randint(0, 256, (5, 48, 48, 3), dtype=torch.uint8), 32, changes, generator()
+    )
     assert calls == [1]
     assert views.shape == (5, 32, 32, 3)
     assert 0 <= views.min() <= views.max() <= 1
 
 
 def test_mult_scales_rotation_warp_and_lighting_and_nothing_else():
-    changes = {"min_scale": 0.5, "flip": 0.5, "rotate": 10, "zoom": 1.1, "warp": 0.2, "lighting": 0.2}
+    changes = {
+        "min_scale": 0.5,
+        "flip": 0.5,
+        "rotate": 10,
+        "zoom": 1.1,
+        "warp": 0.2,
+        "lighting": 0.2,
+    }
     doubled = {**changes, "rotate": 20, "warp": 0.4, "lighting": 0.4}
     for draw in (geometry, lighting):
         once = draw(50, params(**changes, mult=2), generator())
@@ -122,7 +135,8 @@ def test_views_differ_between_pictures_and_epochs_and_are_the_same_for_a_seed():
 
 
 @pytest.mark.parametrize(
-    ("resize", "left", "top"), [("crop", "grey", "grey"), ("squish", "red", "grey"), ("pad", "red", "black")]
+    ("resize", "left", "top"),
+    [("crop", "grey", "grey"), ("squish", "red", "grey"), ("pad", "red", "black")],
 )
 def test_a_wide_picture_becomes_square_as_asked(tmp_path, resize, left, top):
     """Red on its left and right ends, grey in the middle."""

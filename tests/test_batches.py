@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from stages.params import StageError
-from stages.vision import batches
-from stages.vision.batches import OnDisk, load_pictures
+from pawprint.params import StageError
+from pawprint.pictures import batches
+from pawprint.pictures.batches import OnDisk, load_pictures
 from tests.conftest import ROOT, Project, make_pictures
 
 
@@ -37,7 +37,9 @@ def test_few_pictures_stay_in_memory_and_many_give_the_same_batches_from_disk(pa
     assert torch.equal(memory[chosen], disk[chosen])
     assert torch.equal(memory[1::3][chosen[chosen < 20]], disk[1::3][chosen[chosen < 20]])
     assert len(memory.split(32)) == len(disk.split(32))
-    for one, other in zip(memory[2:].split(32), disk[2:].to(torch.device("cpu")).split(32), strict=True):
+    for one, other in zip(
+        memory[2:].split(32), disk[2:].to(torch.device("cpu")).split(32), strict=True
+    ):
         assert torch.equal(one, other)
 
 
@@ -66,7 +68,7 @@ def test_memory_does_not_grow_with_the_pictures_on_disk(tmp_path):
     """400 MB of pictures are written and read in random order by a process that never holds 150 MB more than before."""
     code = """
 import resource, numpy as np, torch
-from stages.vision.batches import OnDisk
+from pawprint.pictures.batches import OnDisk
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 before = peak()
 pictures = OnDisk(2000, 256)
@@ -77,7 +79,11 @@ for batch in torch.randperm(2000).split(32):
 print(peak() - before)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 150
@@ -92,6 +98,8 @@ def test_training_from_disk_gives_the_same_bytes(small: Project):
     for limit in (2**29, 0):
         path.write_text(text.replace("\nRESIDENT = 2**29", f"\nRESIDENT = {limit}"))
         name = f"models/{limit}.safetensors"
-        small.stage("train", "--table", "data/split.csv", "--model", name, "--metrics", f"metrics/{limit}")
+        small.stage(
+            "train", "--table", "data/split.csv", "--model", name, "--metrics", f"metrics/{limit}"
+        )
         models.append((small.path / name).read_bytes())
     assert models[0] == models[1]

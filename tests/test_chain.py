@@ -79,7 +79,10 @@ def test_metrics_and_plots_are_there_to_compare(chain: Project):
     done = chain.run("dvc", "plots", "show", "--out", "shown")
     assert done.returncode == 0, done.stderr
     page = (chain.path / "shown/index.html").read_text()
-    assert all(word in page for word in ("learning curves", "confusion matrix, test", "lr_find", "top_losses.png"))
+    assert all(
+        word in page
+        for word in ("learning curves", "confusion matrix, test", "lr_find", "top_losses.png")
+    )
 
 
 def test_editing_the_learning_rate_runs_train_and_what_follows(chain: Project):
@@ -128,7 +131,9 @@ assert abs(sum(answer.values()) - 1) < 1e-5, answer
 assert not {{"torch", "timm", "stages", "pawprint"}} & set(sys.modules)
 print(*answer)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["black", "grizzly", "teddy"]
 
@@ -144,7 +149,9 @@ def test_no_stage_imports_another():
         others = [name for name in [*STAGES, "baseline"] if name != path.stem]
         text = path.read_text()
         assert [
-            name for name in others if f"from stages.{name} import" in text or f"import stages.{name}" in text
+            name
+            for name in others
+            if f"from stages.{name} import" in text or f"import stages.{name}" in text
         ] == []
 
 
@@ -162,5 +169,9 @@ def test_every_import_of_a_stage_is_declared_in_dvc_yaml():
         files = imported[modules[name]]
         used = [path.removeprefix(f"{ROOT}/") for path in files if not path.endswith("__init__.py")]
         assert f"stages/{modules[name].split('.')[1]}.py" in used
-        missing = [path for path in used if not any(path == dep or path.startswith(f"{dep}/") for dep in stage["deps"])]
+        missing = [
+            path
+            for path in used
+            if not any(path == dep or path.startswith(f"{dep}/") for dep in stage["deps"])
+        ]
         assert missing == [], name

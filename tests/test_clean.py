@@ -9,12 +9,12 @@ import pytest
 import timm
 import torch
 
+from pawprint.params import StageError
+from pawprint.sources.sample import truth
+from pawprint.tables import read_table, write_json, write_table
+from pawprint.training.model import ModelConfig
 from stages import clean
 from stages.clean import CleanParams, judge, odd_ones_out, out_of_fold
-from stages.params import StageError
-from stages.sources.sample import truth
-from stages.tables import read_table, write_json, write_table
-from stages.vision.model import ModelConfig
 from tests.conftest import PHOTOS, ROOT, Project
 
 CATS_AND_DOGS = PHOTOS / "cats_and_dogs"
@@ -26,7 +26,9 @@ def found_and_precision(judged: pd.DataFrame, wrong: set[str]) -> tuple[float, f
     bad = judged["path"].isin(wrong)
     found = bad.head(int(0.08 * len(judged))).sum() / bad.sum()
     precision = bad[judged["suspected"] == "yes"].mean()
-    print(f"found {found:.3f}, precision {precision:.3f}, suspected {(judged['suspected'] == 'yes').sum()}")
+    print(
+        f"found {found:.3f}, precision {precision:.3f}, suspected {(judged['suspected'] == 'yes').sum()}"
+    )
     return found, precision
 
 
@@ -42,12 +44,19 @@ def test_what_is_planted_in_the_drawn_sample_is_found(project: Project):
     found, precision = found_and_precision(judged, wrong)
     assert found >= 0.9
     assert precision >= 0.8
-    dropped = read_table(data / "findings.csv").query("action == 'delete' and reason.str.startswith('label error')")
-    assert set(dropped["path"]) == set(judged.loc[judged["suspected"] == "yes", "path"]), "auto: drop"
+    dropped = read_table(data / "findings.csv").query(
+        "action == 'delete' and reason.str.startswith('label error')"
+    )
+    assert set(dropped["path"]) == set(judged.loc[judged["suspected"] == "yes", "path"]), (
+        "auto: drop"
+    )
     # Of a planted pair it does not matter which of the two is called the copy.
     name = {url: Path(path).stem for path, url in images.items()}
     listed = read_table(data / "findings.csv").query("reason.str.startswith('near duplicate')")
-    pairs = {frozenset((Path(row.path).stem, row.reason.split()[3].strip(","))) for row in listed.itertuples()}
+    pairs = {
+        frozenset((Path(row.path).stem, row.reason.split()[3].strip(",")))
+        for row in listed.itertuples()
+    }
     copies = planted[planted["fault"] == "near_duplicate"]
     assert pairs == {frozenset((name[url], name[row.of])) for url, row in copies.iterrows()}
     refused = read_table(data / "rejected.csv").query("reason == 'exact duplicate'")
@@ -63,16 +72,26 @@ def test_wrong_labels_are_found_among_cats_and_dogs(monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(ROOT)
     seen: list = []
     real = clean.describe
-    monkeypatch.setattr(clean, "describe", lambda *args: seen[0] if seen else seen.append(real(*args)) or seen[0])
-    by_class = [sorted(folder.rglob("*.jpg"))[:200] for folder in sorted(CATS_AND_DOGS.iterdir()) if folder.is_dir()]
+    monkeypatch.setattr(
+        clean, "describe", lambda *args: seen[0] if seen else seen.append(real(*args)) or seen[0]
+    )
+    by_class = [
+        sorted(folder.rglob("*.jpg"))[:200]
+        for folder in sorted(CATS_AND_DOGS.iterdir())
+        if folder.is_dir()
+    ]
     paths = [path for files in by_class if len(files) == 200 for path in files]
     true = np.array([path.relative_to(CATS_AND_DOGS).parts[0] for path in paths], dtype=object)
     names = sorted(set(true))
     for seed in range(3):
         flipped = np.zeros(len(paths), dtype=bool)
-        flipped[np.random.default_rng(seed).choice(len(paths), len(paths) // 20, replace=False)] = True
+        flipped[np.random.default_rng(seed).choice(len(paths), len(paths) // 20, replace=False)] = (
+            True
+        )
         label = np.where(flipped, np.where(true == names[0], names[1], names[0]), true)
-        rows = pd.DataFrame({"path": [str(path) for path in paths], "label": label, "split": "train"})
+        rows = pd.DataFrame(
+            {"path": [str(path) for path in paths], "label": label, "split": "train"}
+        )
         judged = judge(rows.assign(group=rows["path"]), PARAMS)
         found, precision = found_and_precision(judged, set(rows.loc[flipped, "path"]))
         assert found >= 0.9
@@ -80,7 +99,9 @@ def test_wrong_labels_are_found_among_cats_and_dogs(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("many", [clean.MANY, 30], ids=["five drawings", "one"])
-def test_a_picture_is_judged_by_models_that_saw_neither_it_nor_its_copies(monkeypatch: pytest.MonkeyPatch, many: int):
+def test_a_picture_is_judged_by_models_that_saw_neither_it_nor_its_copies(
+    monkeypatch: pytest.MonkeyPatch, many: int
+):
     monkeypatch.setattr(clean, "MANY", many)
     rng = np.random.default_rng(0)
     seen = rng.normal(0, 1, (60, 20))
@@ -96,10 +117,14 @@ def test_a_picture_is_judged_by_models_that_saw_neither_it_nor_its_copies(monkey
     assert together > alone, "in groups of their own, one copy would teach what the other is"
 
 
-def test_a_picture_and_its_mirror_image_are_described_alike_by_any_model(monkeypatch: pytest.MonkeyPatch):
+def test_a_picture_and_its_mirror_image_are_described_alike_by_any_model(
+    monkeypatch: pytest.MonkeyPatch,
+):
     torch.manual_seed(0)
     model = timm.create_model("test_efficientnet", num_classes=2).eval()
-    config = ModelConfig("test_efficientnet", ("a", "b"), 96, "squish", "bilinear", (0.5,) * 3, (0.5,) * 3)
+    config = ModelConfig(
+        "test_efficientnet", ("a", "b"), 96, "squish", "bilinear", (0.5,) * 3, (0.5,) * 3
+    )
     pictures = torch.randint(0, 255, (3, 96, 96, 3), dtype=torch.uint8)
     last, maps = clean.describe(model, pictures, config, torch.device("cpu"))
     again = clean.describe(model, pictures.flip(2), config, torch.device("cpu"))
@@ -141,7 +166,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     twins = {1: 0, 3: 2, 17: 16}
     rows = []
     for i in range(24):
-        label, split = "ab"[i in (3, *range(8, 16)) or i > 19], "train" if i < 16 else "test" if i % 4 < 2 else "valid"
+        label, split = (
+            "ab"[i in (3, *range(8, 16)) or i > 19],
+            "train" if i < 16 else "test" if i % 4 < 2 else "valid",
+        )
         group = name(twins.get(i, 6 if i == 7 else i))
         bits = int(f"{twins.get(i, i):02x}" * 8, 16) ^ (i in twins)
         rows.append((path(i, label), label, group, split, f"{bits:016x}"))
@@ -172,12 +200,17 @@ def run(auto: str, near: str = "drop", *decisions: str) -> tuple[pd.DataFrame, p
     """Run clean; cleaned and findings by picture, and its figures."""
     values = f"{{auto: {auto}, near_duplicates: {near}, folds: 5, threshold: 0.8, odd: 5}}"
     Path("params.yaml").write_text(f"clean: {values}\n")
-    Path("data/decisions.csv").write_text("\n".join(["image,action,label,by,note", *decisions]) + "\n")
+    Path("data/decisions.csv").write_text(
+        "\n".join(["image,action,label,by,note", *decisions]) + "\n"
+    )
     clean.main()
     tables = [read_table(f"data/{file}.csv") for file in ("cleaned", "findings")]
     for table in tables:
         table.index = [int(Path(each).stem, 16) for each in table["path"]]
-    split, cleaned = read_table("data/split.csv").set_index("path")["split"], tables[0].set_index("path")["split"]
+    split, cleaned = (
+        read_table("data/split.csv").set_index("path")["split"],
+        tables[0].set_index("path")["split"],
+    )
     assert cleaned.equals(split[cleaned.index]), "cleaning moves no picture to another split"
     return *tables, json.loads(Path("metrics/clean.json").read_text())
 
@@ -211,11 +244,16 @@ def test_relabel_gives_the_suggested_label(world: Path):
     assert figures["relabelled"] == 2
 
 
-def test_near_duplicates_are_dropped_from_training_alone_and_never_for_a_group_or_another_label(world: Path):
+def test_near_duplicates_are_dropped_from_training_alone_and_never_for_a_group_or_another_label(
+    world: Path,
+):
     cleaned, findings, _ = run("flag", "drop")
     assert 1 not in cleaned.index
     assert {3, 6, 7, 16, 17} <= set(cleaned.index)
-    assert findings.loc[3, ["action", "reason"]].tolist() == ["flag", f"near duplicate: of {name(2)}, a a"]
+    assert findings.loc[3, ["action", "reason"]].tolist() == [
+        "flag",
+        f"near duplicate: of {name(2)}, a a",
+    ]
     assert findings.loc[17, "action"] == "flag"
     assert 7 not in findings.index, "a group of the user's own holds no copies"
 
@@ -238,9 +276,17 @@ def test_a_persons_word_wins_and_pictures_that_are_gone_are_reported(world: Path
         "00000000deadbee0,relabel,b,ada,",
     )
     assert set(range(24)) - set(cleaned.index) == {5, 16}
-    assert cleaned.loc[4, ["label", "action", "reason"]].tolist() == ["a", "keep", "decision: a dark one"]
+    assert cleaned.loc[4, ["label", "action", "reason"]].tolist() == [
+        "a",
+        "keep",
+        "decision: a dark one",
+    ]
     assert cleaned.loc[18, "label"] == "b"
-    assert findings.loc[16, ["split", "action", "reason"]].tolist() == ["test", "delete", "decision: blurred"]
+    assert findings.loc[16, ["split", "action", "reason"]].tolist() == [
+        "test",
+        "delete",
+        "decision: blurred",
+    ]
     assert figures["decisions_about_missing_pictures"] == ["00000000deadbee0", "00000000deadbeef"]
     assert figures["by"] == {"decision": 4, "label error": 1}
 
@@ -266,4 +312,7 @@ def test_the_stage_runs_on_a_small_project_and_twice_the_same(small: Project):
     once = [file.read_bytes() for file in made]
     small.stage("clean")
     assert once == [file.read_bytes() for file in made]
-    assert len(read_table(made[2])) == (read_table(small.path / "data/split.csv")["split"] != "test").sum()
+    assert (
+        len(read_table(made[2]))
+        == (read_table(small.path / "data/split.csv")["split"] != "test").sum()
+    )

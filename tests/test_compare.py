@@ -12,14 +12,25 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from pawprint import compare, model
-from pawprint.compare import Row, count_parameters, explain, family_of, markdown, name_of, plot, wilson
+from pawprint.commands.compare import (
+    Row,
+    count_parameters,
+    explain,
+    family_of,
+    markdown,
+    name_of,
+    plot,
+    wilson,
+)
 from stages.evaluate import error_of
 from tests.conftest import ROOT, Project, expect
 
 
 def row(arch: str, error: float, seconds: float, parameters: int = 5_000_000) -> Row:
     low, high = wilson(round(100 * error), 100)
-    return Row(arch, family_of(arch), parameters, seconds, error, low, high, 100, error, low, high, 100)
+    return Row(
+        arch, family_of(arch), parameters, seconds, error, low, high, 100, error, low, high, 100
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,13 +57,18 @@ def test_names_of_experiments_are_names_that_git_allows():
 def test_parameters_are_what_timm_counts(tmp_path: Path, arch: str):
     model = timm.create_model(arch, pretrained=False)
     save_file(model.state_dict(), tmp_path / "m.safetensors")
-    assert count_parameters(tmp_path / "m.safetensors") == sum(each.numel() for each in model.parameters())
+    assert count_parameters(tmp_path / "m.safetensors") == sum(
+        each.numel() for each in model.parameters()
+    )
 
 
 def test_a_failed_experiment_is_explained_by_its_stage_or_by_dvc():
     dvc = "ERROR: failed to reproduce 'retrain': failed to run: python -m stages.train --table x, exited with 1"
     assert explain(f"load: 3%|\rload: 9%|\ntrain: no weights\n{dvc}\n") == "train: no weights"
-    assert explain("ERROR: you are not inside of a DVC repository\n") == "ERROR: you are not inside of a DVC repository"
+    assert (
+        explain("ERROR: you are not inside of a DVC repository\n")
+        == "ERROR: you are not inside of a DVC repository"
+    )
     assert explain(f"Traceback …\nAssertionError: Input height (64) is wrong\n{dvc}") == (
         "AssertionError: Input height (64) is wrong"
     )
@@ -70,25 +86,37 @@ def test_the_table_shows_both_errors_with_their_intervals():
     assert text.index("resnet18") < text.index("vit_tiny")
 
 
-def test_the_plot_has_a_dot_an_architecture_in_its_familys_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_plot_has_a_dot_an_architecture_in_its_familys_colour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     from matplotlib import pyplot
 
     kept = []
     monkeypatch.setattr(pyplot, "close", kept.append)
-    rows = [row("resnet18", 0.05, 0.012), row("resnet50", 0.03, 0.03), row("vit_tiny_patch16_224", 0.07, 0.02)]
+    rows = [
+        row("resnet18", 0.05, 0.012),
+        row("resnet50", 0.03, 0.03),
+        row("vit_tiny_patch16_224", 0.07, 0.02),
+    ]
     plot(rows, tmp_path / "p.png")
     monkeypatch.undo()
     valid, test = kept[0].axes
     for axis in (valid, test):
         dots = [each for each in axis.collections if len(each.get_offsets())]
-        assert [tuple(each.get_offsets()[0].round(6)) for each in dots] == [(12, 5), (30, 3), (20, 7)]
+        assert [tuple(each.get_offsets()[0].round(6)) for each in dots] == [
+            (12, 5),
+            (30, 3),
+            (20, 7),
+        ]
         first, second, third = (tuple(each.get_facecolor()[0]) for each in dots)
         assert first == second != third
     assert Image.open(tmp_path / "p.png").width > 1000
     pyplot.close(kept[0])
 
 
-def test_a_machine_that_is_slow_for_a_while_is_slow_for_every_model(monkeypatch: pytest.MonkeyPatch):
+def test_a_machine_that_is_slow_for_a_while_is_slow_for_every_model(
+    monkeypatch: pytest.MonkeyPatch,
+):
     """Twice as slow in two fifths of the calls; each model's first calls take ten times as long."""
     now, calls = [0.0], [0]
 
@@ -123,12 +151,24 @@ def test_what_cannot_be_compared_is_said_in_one_line(project: Project, tmp_path:
     commit(project)
     code, _, said = ask(project, "resnet18")
     assert code == 1
-    assert said == ("pawprint: data/images is not what params.yaml and the source say; run first: dvc repro split\n")
+    assert said == (
+        "pawprint: data/images is not what params.yaml and the source say; run first: dvc repro split\n"
+    )
 
 
 def commit(project: Project) -> None:
     expect(project, "git", "add", "-A")
-    expect(project, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "begin")
+    expect(
+        project,
+        "git",
+        "-c",
+        "user.name=t",
+        "-c",
+        "user.email=t@localhost",
+        "commit",
+        "-qm",
+        "begin",
+    )
 
 
 @pytest.mark.slow
@@ -146,15 +186,24 @@ def test_architectures_are_compared_on_the_users_own_pictures(small: Project):
     code, said, errors = ask(small, "test_efficientnet", "resnet1x", "test_resnet")
     assert code == 1
     assert (
-        "pawprint: resnet1x is left out: baseline: params.yaml: train.arch is 'resnet1x'; it should be a name" in errors
+        "pawprint: resnet1x is left out: baseline: params.yaml: train.arch is 'resnet1x'; it should be a name"
+        in errors
     )
     with (small.path / "compare/compare.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert sorted(each["arch"] for each in rows) == ["test_efficientnet", "test_resnet"]
-    assert [float(each["valid_error"]) for each in rows] == sorted(float(each["valid_error"]) for each in rows)
+    assert [float(each["valid_error"]) for each in rows] == sorted(
+        float(each["valid_error"]) for each in rows
+    )
     for each in rows:
         assert 0 < float(each["seconds"]) < 10
-        assert 0 <= float(each["valid_low"]) <= float(each["valid_error"]) <= float(each["valid_high"]) <= 1
+        assert (
+            0
+            <= float(each["valid_low"])
+            <= float(each["valid_error"])
+            <= float(each["valid_high"])
+            <= 1
+        )
         assert int(each["valid_pictures"]) > 10
     assert f"dvc exp apply compare-{rows[0]['arch']}" in said
     assert Image.open(small.path / "compare/compare.png").width > 1000

@@ -58,10 +58,18 @@ def run_on_full_disk(
     shim.write_text(PYTHON.format(python=sys.executable))
     shim.chmod(0o755)
     path = f"{tools}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "DISK": str(disk), "ROOM": str(room), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {
+        **os.environ,
+        "PATH": path,
+        "DISK": str(disk),
+        "ROOM": str(room),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     command = (sys.executable, "-m", "dvc", *command)
     try:
-        return subprocess.run(command, cwd=project.path, env=environment, capture_output=True, text=True)
+        return subprocess.run(
+            command, cwd=project.path, env=environment, capture_output=True, text=True
+        )
     finally:
         (disk / "filler").unlink(missing_ok=True)
 
@@ -72,7 +80,9 @@ def outs(project: Project, stage: str) -> dict[Path, bytes]:
 
     declared = YAML(typ="safe").load(project.path / "dvc.lock")["stages"][stage]["outs"]
     paths = [project.path / out["path"] for out in declared]
-    files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
+    files = [
+        file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*")))
+    ]
     return {file: file.read_bytes() for file in files if file.is_file()}
 
 
@@ -83,13 +93,24 @@ def test_a_stage_that_fills_the_disk_says_so_and_harms_no_other(
 ):
     """Room for half of what the stage writes."""
     own = outs(pulled, stage)
-    others = {file: content for name in STAGES if name != stage for file, content in outs(pulled, name).items()}
+    others = {
+        file: content
+        for name in STAGES
+        if name != stage
+        for file, content in outs(pulled, name).items()
+    }
     for file in own:
         file.unlink()
     room = sum(-(-len(content) // PAGE) for content in own.values()) // 2 * PAGE
-    done = run_on_full_disk(pulled, disk, tmp_path, room, "repro", "--force", "--single-item", stage)
+    done = run_on_full_disk(
+        pulled, disk, tmp_path, room, "repro", "--force", "--single-item", stage
+    )
     assert done.returncode != 0, "the disk was not full"
-    lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if "No space left on device" in line]
+    lines = [
+        line
+        for line in done.stderr.replace("\r", "\n").splitlines()
+        if "No space left on device" in line
+    ]
     script = "train" if stage == "retrain" else stage
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith(f"{script}: No space left on device: ")
@@ -125,14 +146,24 @@ def test_a_cache_that_is_full_after_the_stage_ends_the_same_later(
 
 
 @pytest.mark.parametrize("kind", ["urls", "archive"])
-def test_a_download_that_fills_the_disk_says_so_and_goes_on_later(disk: Path, tmp_path: Path, kind: str):
-    pictures = {f"{label}/{i}.jpg": picture(100 * n + i) for n, label in enumerate("ab") for i in range(20)}
+def test_a_download_that_fills_the_disk_says_so_and_goes_on_later(
+    disk: Path, tmp_path: Path, kind: str
+):
+    pictures = {
+        f"{label}/{i}.jpg": picture(100 * n + i) for n, label in enumerate("ab") for i in range(20)
+    }
     packed = tar(tmp_path / "x.tgz", pictures).read_bytes()
-    with Server({f"/{name}": content for name, content in pictures.items()} | {"/x.tgz": packed}) as server:
+    with Server(
+        {f"/{name}": content for name, content in pictures.items()} | {"/x.tgz": packed}
+    ) as server:
 
         def world(path: Path) -> World:
             made = World(path)
-            made.use({"kind": "archive", "archive": f"{server.base}/x.tgz"} if kind == "archive" else {"kind": "urls"})
+            made.use(
+                {"kind": "archive", "archive": f"{server.base}/x.tgz"}
+                if kind == "archive"
+                else {"kind": "urls"}
+            )
             for label in "ab":
                 lines = [f"{server.base}/{name}" for name in pictures if name.startswith(label)]
                 made.write(f"data/own/{label}.txt", "\n".join(lines))

@@ -21,7 +21,9 @@ from tests.exported import write_export
 def steps() -> list[tuple[str, str]]:
     """The instructions of the Dockerfile: name and argument."""
     text = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text())
-    return [tuple(line.split(" ", 1)) for line in text.splitlines() if line and not line.startswith("#")]
+    return [
+        tuple(line.split(" ", 1)) for line in text.splitlines() if line and not line.startswith("#")
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +71,15 @@ def test_serving_needs_nothing_that_is_not_installed(packages):
     hidden = [
         module
         for module, names in homes.items()
-        if "pawprint" not in names and not any(re.sub(r"[-_.]+", "-", name).lower() in allowed for name in names)
+        if "pawprint" not in names
+        and not any(re.sub(r"[-_.]+", "-", name).lower() in allowed for name in names)
     ]
     assert "torch" in hidden
     code = f"""
 import sys
 for module in {hidden!r}:
     sys.modules[module] = None
-import pawprint.cli, pawprint.serve, pawprint.drift, pawprint.predict, pawprint.web, onnxruntime, scipy.stats
+import pawprint.commands.cli, pawprint.commands.serve, pawprint.commands.drift, pawprint.commands.predict, pawprint.sources.web, onnxruntime, scipy.stats
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -90,10 +93,15 @@ def test_the_command_serves_and_the_health_check_tells(steps, tmp_path):
     for each in (command, check):
         each[0] = sys.executable
     port = 8765  # the container has 8000 to itself, a machine that runs tests may not
-    command = [str(port) if each == "8000" else "127.0.0.1" if each == "0.0.0.0" else each for each in command]
+    command = [
+        str(port) if each == "8000" else "127.0.0.1" if each == "0.0.0.0" else each
+        for each in command
+    ]
     check = [each.replace("8000", str(port)) for each in check]
     assert subprocess.run(check, cwd=tmp_path, capture_output=True).returncode != 0
-    server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         for _ in range(200):
             assert server.poll() is None

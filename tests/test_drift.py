@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency
 
-from pawprint import drift
-from pawprint.serve import Keeper, classify
-from pawprint.shipped.predict import Classifier
+from pawprint.commands import drift
+from pawprint.commands.serve import Keeper, classify
+from pawprint.exporting.shipped.predict import Classifier
 from tests.conftest import ROOT, Project, make_pictures
 from tests.exported import CLASSES, picture, write_export
 from tests.test_serve import Server, httpx
@@ -28,7 +28,9 @@ def export(tmp_path: Path) -> Path:
     return write_export(tmp_path / "export")
 
 
-def answers(export: Path, log: Path, classes: list[str], confidence: list[float], none: int = 0) -> None:
+def answers(
+    export: Path, log: Path, classes: list[str], confidence: list[float], none: int = 0
+) -> None:
     """Write a log of these answers."""
     writer = drift.Log(log, drift.model_id(export))
     for i, (label, probability) in enumerate(zip(classes, confidence, strict=True)):
@@ -54,7 +56,9 @@ SURE = [0.9 + i / 1000 for i in range(90)]
         (CLASSES * 7, SURE[::4][:21], 2, 0, "no drift"),
     ],
 )
-def test_the_answer_is_one_line_and_an_exit_code(export, tmp_path, classes, confidence, none, code, words):
+def test_the_answer_is_one_line_and_an_exit_code(
+    export, tmp_path, classes, confidence, none, code, words
+):
     answers(export, tmp_path / "log.csv", classes, confidence, none)
     done = ask(tmp_path / "log.csv", export)
     assert done.returncode == code, done.stderr + done.stdout
@@ -65,7 +69,10 @@ def test_the_answer_is_one_line_and_an_exit_code(export, tmp_path, classes, conf
 
 def test_what_cannot_be_compared_is_said_in_one_line(export, tmp_path):
     log = tmp_path / "log.csv"
-    cases = {"log.csv cannot be read: No such file": None, "is no log of `pawprint serve --log`": "a,b\n1,2\n"}
+    cases = {
+        "log.csv cannot be read: No such file": None,
+        "is no log of `pawprint serve --log`": "a,b\n1,2\n",
+    }
     for words, content in cases.items():
         if content:
             log.write_text(content)
@@ -122,7 +129,10 @@ def test_without_drift_there_is_hardly_a_false_alarm_and_with_it_hardly_a_miss()
             "confidence": random.beta(sure, 1, 200).tolist(),
             "none": int(random.binomial(200, 0.05)),
         }
-        return any(drift.drifted(name, *figures) for name, figures in drift.compare(reference, seen).items())
+        return any(
+            drift.drifted(name, *figures)
+            for name, figures in drift.compare(reference, seen).items()
+        )
 
     assert sum(run([2 / 7, 3 / 7, 2 / 7], 8) for _ in range(60)) <= 3
     assert sum(run([0.7, 0.2, 0.1], 8) for _ in range(30)) >= 28
@@ -132,7 +142,11 @@ def test_without_drift_there_is_hardly_a_false_alarm_and_with_it_hardly_a_miss()
 def test_many_pictures_do_not_make_a_trifle_a_drift():
     reference = {"pictures": 50_000, "classes": {"a": 25_000, "b": 25_000}, "none": 2500}
     reference["confidence"] = np.linspace(0.5, 1, 1000).tolist()
-    seen = {"classes": Counter(a=26_000, b=24_000), "confidence": np.linspace(0.51, 1, 50_000).tolist(), "none": 2800}
+    seen = {
+        "classes": Counter(a=26_000, b=24_000),
+        "confidence": np.linspace(0.51, 1, 50_000).tolist(),
+        "none": 2800,
+    }
     found = drift.compare(reference, seen)
     assert found["classes"][1] < 1e-3
     assert not any(drift.drifted(name, *figures) for name, figures in found.items())
@@ -142,16 +156,21 @@ def test_threads_and_processes_append_whole_lines_under_one_header(tmp_path):
     log = tmp_path / "log.csv"
     code = f"""
 from pathlib import Path
-from pawprint.drift import Log
+from pawprint.commands.drift import Log
 log = Log(Path({str(log)!r}), "model")
 for i in range(300):
     log.add("f" * 64, {{"label": "a, \\"b\\"", "probability": 0.5, "none": False, "none_score": 0.25}})
 """
-    drift.Log(log, "model").add("0" * 64, {"label": "first", "probability": 1, "none": True, "none_score": 1})
+    drift.Log(log, "model").add(
+        "0" * 64, {"label": "first", "probability": 1, "none": True, "none_score": 1}
+    )
     processes = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(3)]
     writer = drift.Log(log, "model")
     row = {"label": "mine", "probability": 0.5, "none": False, "none_score": 0.25}
-    threads = [threading.Thread(target=lambda: [writer.add("e" * 64, row) for _ in range(200)]) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: [writer.add("e" * 64, row) for _ in range(200)])
+        for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     assert [process.wait() for process in processes] == [0, 0, 0]
@@ -176,7 +195,17 @@ def test_a_rotated_log_begins_with_a_header(tmp_path, export):
 def test_what_cannot_be_written_is_named_at_the_start(export, tmp_path, flag):
     (tmp_path / "other").write_text("a table of mine\n")
     for target in (tmp_path / "other", tmp_path / "other/deep"):
-        command = [sys.executable, "-m", "pawprint", "serve", str(export), flag, str(target), "--port", "0"]
+        command = [
+            sys.executable,
+            "-m",
+            "pawprint",
+            "serve",
+            str(export),
+            flag,
+            str(target),
+            "--port",
+            "0",
+        ]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert done.returncode == 1
         assert done.stderr.startswith(f"pawprint: {flag} {target} ")
@@ -259,9 +288,17 @@ def test_kept_pictures_join_the_data_as_a_folder(project: Project, export):
     make_pictures(project.path / "data/own", {"red": 2, "green": 2})
     keeper = Keeper(project.path / "data/own/served", export)
     for i, (label, sure) in enumerate([("red", 0.99), ("green", 0.5)]):
-        keeper(picture(label, (64, 64 + i)), f"{i}" * 64, ".png", {"label": label, "probability": sure, "none": False})
+        keeper(
+            picture(label, (64, 64 + i)),
+            f"{i}" * 64,
+            ".png",
+            {"label": label, "probability": sure, "none": False},
+        )
     project.edit(**{"gather.source": "folder"})
     project.stage("gather")
     rows = csv.DictReader((project.path / "data/gathered.csv").open())
     kept = {row["url"]: row["label"] for row in rows if row["url"].startswith("served/")}
-    assert kept == {f"served/sure/red/{'0' * 16}.png": "red", f"served/unsure/green/{'1' * 16}.png": "green"}
+    assert kept == {
+        f"served/sure/red/{'0' * 16}.png": "red",
+        f"served/unsure/green/{'1' * 16}.png": "green",
+    }

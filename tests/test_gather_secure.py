@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.sources.download import Downloader, DownloadParams, Failure
+from pawprint.sources.download import Downloader, DownloadParams, Failure
 from tests.gather_world import QUICK, Server, picture
 
 OPTIONS = DownloadParams(**QUICK)
@@ -18,10 +18,13 @@ def https(tmp_path: Path):
     """A server with a certificate of its own making for the name localhost."""
     if not shutil.which("openssl"):
         pytest.skip("needs openssl")
-    command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    subprocess.run(
+        [*command.split(), "-keyout", "key", "-out", "cert"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
     )
-    subprocess.run([*command.split(), "-keyout", "key", "-out", "cert"], cwd=tmp_path, check=True, capture_output=True)
     with Server({"/x.jpg": picture(1)}) as server:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
@@ -38,12 +41,17 @@ def test_https_is_fetched_from_the_checked_address_under_the_name_of_the_certifi
         assert downloader.fetch(f"{https.base}/x.jpg", tmp_path / "x").status == "ok"
         assert (tmp_path / "x").read_bytes() == picture(1)
         with pytest.raises(Failure) as failure:
-            downloader.fetch(https.base.replace("localhost", "127.0.0.1") + "/x.jpg", tmp_path / "y")
+            downloader.fetch(
+                https.base.replace("localhost", "127.0.0.1") + "/x.jpg", tmp_path / "y"
+            )
     assert failure.value.result.status == "failed"
 
 
 def test_a_certificate_of_nobody_is_not_believed(https: Server, tmp_path: Path):
-    with Downloader(OPTIONS, allow_private=True) as downloader, pytest.raises(Failure, match="no connection"):
+    with (
+        Downloader(OPTIONS, allow_private=True) as downloader,
+        pytest.raises(Failure, match="no connection"),
+    ):
         downloader.fetch(f"{https.base}/x.jpg", tmp_path / "x")
     assert not https.asked
 
@@ -57,7 +65,11 @@ def test_a_proxy_of_the_environment_is_used_but_not_for_private_addresses(
         with Downloader(OPTIONS, allow_private=False) as downloader:
             result = downloader.fetch("http://only-the-proxy-knows.invalid/x.jpg", tmp_path / "x")
             assert result.status == "ok"
-            for url in ("http://127.0.0.1/x.jpg", "http://10.0.0.1/x.jpg", "http://localhost/x.jpg"):
+            for url in (
+                "http://127.0.0.1/x.jpg",
+                "http://10.0.0.1/x.jpg",
+                "http://localhost/x.jpg",
+            ):
                 with pytest.raises(Failure, match="not a public address"):
                     downloader.fetch(url, tmp_path / "y")
             with pytest.raises(Failure, match="does not resolve"):

@@ -10,6 +10,7 @@ import timm
 import torch
 from PIL import Image
 
+from pawprint.training.model import ModelConfig
 from stages.interpret import (
     beside,
     confusion_matrix,
@@ -20,12 +21,24 @@ from stages.interpret import (
     overlay,
     reliability,
 )
-from stages.vision.model import ModelConfig
 from tests.conftest import Project
 from tests.test_review import browser  # noqa: F401 (a fixture)
 
-MADE = ("report.html", "data/predictions.csv", "metrics/interpret.json", "plots/top_losses.png", "data/cleaned.csv")
-TRAIN = ("--table", "data/split.csv", "--model", "models/first.safetensors", "--metrics", "metrics/train")
+MADE = (
+    "report.html",
+    "data/predictions.csv",
+    "metrics/interpret.json",
+    "plots/top_losses.png",
+    "data/cleaned.csv",
+)
+TRAIN = (
+    "--table",
+    "data/split.csv",
+    "--model",
+    "models/first.safetensors",
+    "--metrics",
+    "metrics/train",
+)
 
 
 # All stages in one process, because importing torch for each of them takes longer than they do.
@@ -70,7 +83,9 @@ def test_the_report_opens_alone_on_a_phone_and_answers_to_keys(browser, small: P
     page.goto(report.as_uri())
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0 && image.alt)")
+    assert page.evaluate(
+        "[...document.images].every(image => image.complete && image.naturalWidth > 0 && image.alt)"
+    )
     page.focus("#looks")
     page.keyboard.press("Space")
     assert page.locator(".look").first.is_visible()
@@ -85,11 +100,19 @@ def test_the_report_opens_alone_on_a_phone_and_answers_to_keys(browser, small: P
         "support",
     ):
         assert part in text
-    for part in ("Right, at random", "Wrong, at random", "red: most correct", "green: most incorrect", "precision"):
+    for part in (
+        "Right, at random",
+        "Wrong, at random",
+        "red: most correct",
+        "green: most incorrect",
+        "precision",
+    ):
         assert part in text
     figures = json.loads((small.path / "metrics/interpret.json").read_text())
     assert ("Most confused" in text) == (figures["error_rate"] > 0)
-    assert page.locator("svg circle").count() == len(pd.read_csv(small.path / "metrics/reliability.csv"))
+    assert page.locator("svg circle").count() == len(
+        pd.read_csv(small.path / "metrics/reliability.csv")
+    )
     with Image.open(small.path / "plots/confusion.png") as picture:
         assert min(picture.size) > 200
 
@@ -97,7 +120,9 @@ def test_the_report_opens_alone_on_a_phone_and_answers_to_keys(browser, small: P
 def test_grad_cam_finds_what_the_class_depends_on():
     torch.manual_seed(0)
     model = timm.create_model("test_efficientnet", num_classes=2).eval()
-    config = ModelConfig("test_efficientnet", ("a", "b"), 96, "squish", "bilinear", (0.5,) * 3, (0.5,) * 3)
+    config = ModelConfig(
+        "test_efficientnet", ("a", "b"), 96, "squish", "bilinear", (0.5,) * 3, (0.5,) * 3
+    )
     pictures = torch.randint(0, 255, (10, 96, 96, 3), dtype=torch.uint8)
     heat = grad_cam(model, pictures, [0, 1] * 5, config, torch.device("cpu"))
     assert heat.shape[0] == 10

@@ -6,12 +6,19 @@ import pytest
 import torch
 from torch import nn
 
-from stages.params import StageError, check
-from stages.vision.augment import augment, geometry
-from stages.vision.learner import batch_sizes, layer_groups
-from stages.vision.model import Head, body, create_model, load_model, packaged_weights, save_model
-from stages.vision.recipe import AugmentParams, TrainParams
-from stages.vision.schedule import one_cycle
+from pawprint.params import StageError, check
+from pawprint.training.augment import augment, geometry
+from pawprint.training.learner import batch_sizes, layer_groups
+from pawprint.training.model import (
+    Head,
+    body,
+    create_model,
+    load_model,
+    packaged_weights,
+    save_model,
+)
+from pawprint.training.recipe import AugmentParams, TrainParams
+from pawprint.training.schedule import one_cycle
 from tests.conftest import ROOT, Project
 
 RECIPE = {
@@ -35,7 +42,15 @@ RECIPE = {
     "class_weights": "none",
     "ema": 0,
     "precision": "fp32",
-    "augment": {"mult": 1, "min_scale": 0.5, "flip": 0.5, "rotate": 10, "zoom": 1.1, "warp": 0.2, "lighting": 0.2},
+    "augment": {
+        "mult": 1,
+        "min_scale": 0.5,
+        "flip": 0.5,
+        "rotate": 10,
+        "zoom": 1.1,
+        "warp": 0.2,
+        "lighting": 0.2,
+    },
 }
 STILL = {"mult": 1, "min_scale": 1, "flip": 0, "rotate": 0, "zoom": 1, "warp": 0, "lighting": 0}
 
@@ -50,7 +65,14 @@ def prepare(small: Project) -> None:
 
 
 def train(small: Project, name: str, **environment: str) -> bytes:
-    arguments = ["--table", "data/split.csv", "--model", f"models/{name}.safetensors", "--metrics", f"metrics/{name}"]
+    arguments = [
+        "--table",
+        "data/split.csv",
+        "--model",
+        f"models/{name}.safetensors",
+        "--metrics",
+        f"metrics/{name}",
+    ]
     small.stage("train", *arguments, **environment)
     return (small.path / f"models/{name}.safetensors").read_bytes()
 
@@ -60,7 +82,10 @@ def test_an_architecture_with_a_fixed_input_is_made_for_the_size_or_refused_by_n
     for size in (96, 64):
         assert model(torch.zeros(2, 3, size, size)).shape == (2, 2)
     assert config.size == 96
-    with pytest.raises(StageError, match=r"train.train_size is 64, and mixer_s16_224 takes no .* it was made for 224"):
+    with pytest.raises(
+        StageError,
+        match=r"train.train_size is 64, and mixer_s16_224 takes no .* it was made for 224",
+    ):
         create_model(recipe(arch="mixer_s16_224", size=224, train_size=64), ["a", "b"])
 
 
@@ -75,11 +100,21 @@ def test_sizes_are_the_architectures_own_unless_set():
     assert sizes(arch="tf_efficientnet_lite0", size=96) == (96, 80)
     assert sizes(arch="tf_efficientnet_lite0", size=32) == (32, 32)
     assert sizes(arch="tf_efficientnet_lite0", train_size=128) == (224, 128)
-    for value, reason in (("large", "a number of pixels, or auto"), (16, "greater than or equal to 32")):
+    for value, reason in (
+        ("large", "a number of pixels, or auto"),
+        (16, "greater than or equal to 32"),
+    ):
         with pytest.raises(StageError, match=f"train.size is {value!r}; it should be {reason}"):
-            check({**RECIPE, "size": value, "train_size": "auto"}, TrainParams, "train", ROOT / "params.yaml")
+            check(
+                {**RECIPE, "size": value, "train_size": "auto"},
+                TrainParams,
+                "train",
+                ROOT / "params.yaml",
+            )
     unknown = {**RECIPE, "arch": "resnet1x", "size": "auto", "train_size": "auto"}
-    with pytest.raises(StageError, match=r"params.yaml: train.arch is 'resnet1x'; it should be a name [^;]*$"):
+    with pytest.raises(
+        StageError, match=r"params.yaml: train.arch is 'resnet1x'; it should be a name [^;]*$"
+    ):
         check(unknown, TrainParams, "train", ROOT / "params.yaml")
 
 
@@ -97,7 +132,9 @@ def test_a_head_may_be_a_convolution_or_two_layers_but_must_make_the_answers_fro
         assert expected.abs().max() > 1e-3
         assert torch.allclose(found, expected, atol=1e-6, rtol=1e-3)
     for arch in ("deit_tiny_distilled_patch16_224", "caformer_s18"):
-        with pytest.raises(StageError, match=rf"train.arch is '{arch}', which does not end in a linear layer"):
+        with pytest.raises(
+            StageError, match=rf"train.arch is '{arch}', which does not end in a linear layer"
+        ):
             create_model(recipe(arch=arch, size=224, train_size=224), ["a", "b"])
 
 
@@ -127,7 +164,14 @@ def test_a_trained_model_beats_chance(small: Project):
 def test_divergence_names_the_learning_rate(small: Project):
     small.edit(**{"train.lr": [10, 10], "train.epochs": 40, "train.label_smoothing": 0.0})
     prepare(small)
-    arguments = ["--table", "data/split.csv", "--model", "models/x.safetensors", "--metrics", "metrics/x"]
+    arguments = [
+        "--table",
+        "data/split.csv",
+        "--model",
+        "models/x.safetensors",
+        "--metrics",
+        "metrics/x",
+    ]
     done = small.run("python", "-m", "stages.train", *arguments)
     assert done.returncode == 1
     assert "train.lr" in done.stderr
@@ -191,12 +235,16 @@ def test_weights_come_from_a_file_and_a_wrong_file_is_named(tmp_path):
     with pytest.raises(StageError, match=r"nowhere\.pth', which does not exist"):
         create_model(recipe(weights="nowhere.pth"), ["a", "b"])
     with pytest.raises(StageError, match="does not fit the architecture"):
-        create_model(recipe(arch="test_resnet", weights=str(tmp_path / "w.safetensors")), ["a", "b"])
+        create_model(
+            recipe(arch="test_resnet", weights=str(tmp_path / "w.safetensors")), ["a", "b"]
+        )
 
 
 def test_without_augmentation_a_view_is_the_picture():
     pictures = torch.randint(0, 256, (3, 48, 48, 3), dtype=torch.uint8)
-    views = augment(pictures, 48, AugmentParams.model_validate(STILL), torch.Generator().manual_seed(0))
+    views = augment(
+        pictures, 48, AugmentParams.model_validate(STILL), torch.Generator().manual_seed(0)
+    )
     assert torch.allclose(views, pictures.float() / 255, atol=1e-4)
 
 
@@ -242,6 +290,6 @@ def test_layers_learn_faster_towards_the_head():
 
 
 def test_params_yaml_is_the_recipe_it_says():
-    from stages.params import load_params
+    from pawprint.params import load_params
 
     assert load_params("train", TrainParams, ROOT / "params.yaml").arch == "tf_efficientnet_lite0"

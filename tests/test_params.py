@@ -2,10 +2,10 @@
 
 import pytest
 
+from pawprint.params import StageError, load_params, load_yaml
+from pawprint.training.recipe import TrainParams
 from stages.gather import GatherParams
-from stages.params import StageError, load_params, load_yaml
 from stages.split import SplitParams
-from stages.vision.recipe import TrainParams
 from tests.conftest import ROOT, Project
 
 
@@ -23,8 +23,18 @@ from tests.conftest import ROOT, Project
         ("lr_find", "train.arch", "resnet5000", ["train.arch", "'resnet5000'", "timm"]),
         ("lr_find", "lr_find.end_lr", 1e-9, ["lr_find", "start_lr must be below end_lr"]),
         ("clean", "clean.auto", "guess", ["clean.auto", "'guess'", "'flag', 'drop' or 'relabel'"]),
-        ("export", "export.model", "best", ["export.model", "'best'", "'first', 'retrained' or 'better'"]),
-        ("interpret", "compute.device", "tpu", ["compute.device", "'tpu'", "'auto', 'cpu' or 'cuda'"]),
+        (
+            "export",
+            "export.model",
+            "best",
+            ["export.model", "'best'", "'first', 'retrained' or 'better'"],
+        ),
+        (
+            "interpret",
+            "compute.device",
+            "tpu",
+            ["compute.device", "'tpu'", "'auto', 'cpu' or 'cuda'"],
+        ),
     ],
 )
 def test_a_bad_value_is_named_in_one_line(project: Project, stage, key, value, words):
@@ -32,13 +42,18 @@ def test_a_bad_value_is_named_in_one_line(project: Project, stage, key, value, w
     before = sorted(path for path in project.path.rglob("*") if "__pycache__" not in path.parts)
     line = project.failing_stage(stage)
     assert all(word in line for word in words), line
-    assert sorted(path for path in project.path.rglob("*") if "__pycache__" not in path.parts) == before
+    assert (
+        sorted(path for path in project.path.rglob("*") if "__pycache__" not in path.parts)
+        == before
+    )
 
 
 @pytest.mark.parametrize("lr", [0, -1, 11, "fast", True, None, [0.1]])
 def test_an_impossible_learning_rate_is_refused(project: Project, lr):
     project.edit(**{"train.lr": lr})
-    with pytest.raises(StageError, match=r"train\.lr is .*; it should be a number above 0 and at most 10, or auto"):
+    with pytest.raises(
+        StageError, match=r"train\.lr is .*; it should be a number above 0 and at most 10, or auto"
+    ):
         load_params("train", TrainParams, project.path / "params.yaml")
 
 
@@ -52,7 +67,9 @@ def test_a_whole_number_is_a_learning_rate_and_2e_3_is_a_number(tmp_path):
 
 def test_a_nested_key_is_named_with_its_path(project: Project):
     project.edit(**{"train.augment.flip": 2})
-    with pytest.raises(StageError, match=r"train\.augment\.flip is 2; it should be less than or equal to 1"):
+    with pytest.raises(
+        StageError, match=r"train\.augment\.flip is 2; it should be less than or equal to 1"
+    ):
         load_params("train", TrainParams, project.path / "params.yaml")
 
 
@@ -75,12 +92,18 @@ def test_a_broken_yaml_is_named(tmp_path, content):
 
 def test_every_knob_has_a_comment():
     lines = (ROOT / "params.yaml").read_text().splitlines()
-    knobs = [line for line in lines if line.startswith(" ") and ":" in line and not line.strip().endswith(":")]
+    knobs = [
+        line
+        for line in lines
+        if line.startswith(" ") and ":" in line and not line.strip().endswith(":")
+    ]
     assert len(knobs) > 30
     assert [line for line in knobs if "  # " not in line] == []
 
 
 def test_an_unknown_nested_key_is_named_with_its_neighbours(project: Project):
     project.edit(**{"train.augment.flop": 0.5})
-    with pytest.raises(StageError, match=r"train\.augment\.flop .*did you mean train\.augment\.flip\?.*rotate"):
+    with pytest.raises(
+        StageError, match=r"train\.augment\.flop .*did you mean train\.augment\.flip\?.*rotate"
+    ):
         load_params("train", TrainParams, project.path / "params.yaml")

@@ -9,7 +9,7 @@ import sys
 import pytest
 from PIL import Image
 
-from pawprint.shipped.predict import Classifier
+from pawprint.exporting.shipped.predict import Classifier
 from tests.conftest import ROOT
 from tests.exported import picture, write_export
 
@@ -56,12 +56,17 @@ def test_a_bad_file_is_one_row_and_exit_code_1(folder):
 def test_a_stranger_is_called_none_of_these(folder):
     (folder / "night.png").write_bytes(picture("black"))
     assert "none of these" in predict(folder / "export", folder / "night.png").stdout
-    (row,) = csv.DictReader(io.StringIO(predict(folder / "export", folder / "night.png", "--format", "csv").stdout))
+    (row,) = csv.DictReader(
+        io.StringIO(predict(folder / "export", folder / "night.png", "--format", "csv").stdout)
+    )
     assert row["none"] == "yes"
 
 
 def test_json_lines_hold_all_probabilities(folder):
-    (row,) = map(json.loads, predict(folder / "export", folder / "in/a.png", "--format", "jsonl").stdout.splitlines())
+    (row,) = map(
+        json.loads,
+        predict(folder / "export", folder / "in/a.png", "--format", "jsonl").stdout.splitlines(),
+    )
     assert row["label"] == "red"
     assert sum(row["probabilities"].values()) == pytest.approx(1)
     assert row["probability"] == row["probabilities"]["red"] > 0.99
@@ -74,7 +79,9 @@ def test_many_files_keep_their_order(folder):
         (folder / f"{i}.png").write_bytes(picture(colour))
         names.append(f"{folder}/{i}.png")
     done = predict(folder / "export", "-", stdin="\n".join(names))
-    assert [line.split()[1] for line in done.stdout.splitlines()] == (["red", "green", "blue"] * 24)[:70]
+    assert [line.split()[1] for line in done.stdout.splitlines()] == (
+        ["red", "green", "blue"] * 24
+    )[:70]
 
 
 def test_a_folder_without_a_model_is_named(folder):
@@ -101,5 +108,5 @@ def test_a_picture_lying_on_its_side_is_turned(folder):
 
 
 def test_the_command_imports_no_torch():
-    code = "import sys, pawprint.predict, pawprint.serve; sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
+    code = "import sys, pawprint.commands.predict, pawprint.commands.serve; sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

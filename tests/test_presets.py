@@ -74,11 +74,14 @@ class Shape:
         yaml = f"data/sources/{name}.yaml"
         self.project.edit(yaml, pause=0)
         classes = YAML(typ="safe").load((self.project.path / yaml).read_text())["classes"]
-        engine = Engine({query: 10 for queries in classes.values() for query in queries}, base=self.server.base)
+        engine = Engine(
+            {query: 10 for queries in classes.values() for query in queries}, base=self.server.base
+        )
         self.server.answers |= {"/": engine.token, "/i.js": engine.pages}
         for number, query in enumerate(engine.results):
             self.server.answers |= {
-                f"/{query.replace(' ', '-')}/{i}.jpg": picture(100 * number + i) for i in range(engine.results[query])
+                f"/{query.replace(' ', '-')}/{i}.jpg": picture(100 * number + i)
+                for i in range(engine.results[query])
             }
         hook = self.project.path.parent / "hook"
         hook.mkdir()
@@ -87,9 +90,19 @@ class Shape:
         self.classes = sorted(classes)
 
     def archive(self, name: str) -> None:
-        files = {"pets": pets, "cat_or_dog": pets, "mnist_sample": mnist_sample, "dogscats": dogscats}[name]
+        files = {
+            "pets": pets,
+            "cat_or_dog": pets,
+            "mnist_sample": mnist_sample,
+            "dogscats": dogscats,
+        }[name]
         yaml = f"data/sources/{name}.yaml"
-        path = "/" + YAML(typ="safe").load((self.project.path / yaml).read_text())["archive"].split("/", 3)[3]
+        path = (
+            "/"
+            + YAML(typ="safe")
+            .load((self.project.path / yaml).read_text())["archive"]
+            .split("/", 3)[3]
+        )
         self.server.answers[path] = tgz(dict(files()))
         self.project.edit(yaml, archive=self.server.base + path)
         if name == "mnist_sample":
@@ -119,7 +132,10 @@ def pets() -> Iterator[tuple[str, bytes]]:
         for i in range(1, 11):
             number += 1
             yield f"oxford-iiit-pet/images/{breed}_{i}.jpg", picture(number)
-            yield f"oxford-iiit-pet/annotations/trimaps/{breed}_{i}.png", picture(1000 + number, form="PNG")
+            yield (
+                f"oxford-iiit-pet/annotations/trimaps/{breed}_{i}.png",
+                picture(1000 + number, form="PNG"),
+            )
             yield f"oxford-iiit-pet/annotations/trimaps/._{breed}_{i}.png", b"\0\5\x16\7"
             yield f"oxford-iiit-pet/annotations/xmls/{breed}_{i}.xml", b"<annotation/>"
     yield "oxford-iiit-pet/images/Abyssinian_100.mat", b"MATLAB 5.0 MAT-file"
@@ -132,7 +148,9 @@ def mnist_sample() -> Iterator[tuple[str, bytes]]:
         for split, first, count in (("train", 0, 14), ("valid", 20, 12)):
             for i in range(first, first + count):
                 buffer = io.BytesIO()
-                Image.open(io.BytesIO(picture(100 * int(label) + i, size=28))).convert("L").save(buffer, "PNG")
+                Image.open(io.BytesIO(picture(100 * int(label) + i, size=28))).convert("L").save(
+                    buffer, "PNG"
+                )
                 yield f"mnist_sample/{split}/{label}/{1000 + i}.png", buffer.getvalue()
     yield "mnist_sample/labels.csv", b"name,label\ntrain/3/1000.png,0\n"
 
@@ -157,18 +175,25 @@ def test_a_shipped_source_runs_from_gather_to_export(project: Project, name: str
     tiny = {"arch": "test_efficientnet", "pretrained": False, "size": 64, "train_size": 64}
     tiny |= {"freeze_epochs": 1, "epochs": 1}
     project.edit(**{"gather.source": name, "gather.allow_private": True, "compute.device": "cpu"})
-    project.edit(**{f"train.{key}": value for key, value in tiny.items()} | {"clean.folds": 2, "clean.auto": "flag"})
+    project.edit(
+        **{f"train.{key}": value for key, value in tiny.items()}
+        | {"clean.folds": 2, "clean.auto": "flag"}
+    )
     kind = YAML(typ="safe").load((project.path / f"data/sources/{name}.yaml").read_text())["kind"]
     with Server({}) as server:
         shape = Shape(project, server)
         getattr(shape, kind)(name)
         expect(project, "dvc", "repro", "gather", **shape.environment)
-    assert json.loads((project.path / "metrics/gather.json").read_text())["pictures"] == PICTURES[name]
+    assert (
+        json.loads((project.path / "metrics/gather.json").read_text())["pictures"] == PICTURES[name]
+    )
     run_the_rest(project)
     told = json.loads((project.path / "export/model.json").read_text())
     assert told["classes"] == shape.classes
     split = json.loads((project.path / "metrics/split.json").read_text())
-    assert all(split[part][label] > 0 for part in ("train", "valid", "test") for label in shape.classes)
+    assert all(
+        split[part][label] > 0 for part in ("train", "valid", "test") for label in shape.classes
+    )
     exported = json.loads((project.path / "metrics/export.json").read_text())
     assert exported["pictures_compared"] == split["test"]["pictures"]
     assert (project.path / "export/model.onnx").stat().st_size > 10_000
@@ -177,8 +202,16 @@ def test_a_shipped_source_runs_from_gather_to_export(project: Project, name: str
 def run_the_rest(project: Project) -> None:
     """verify to export, as dvc.yaml calls them."""
     stages = YAML(typ="safe").load((project.path / "dvc.yaml").read_text())["stages"]
-    lines = [stage["cmd"].removeprefix("python -m stages.") for name, stage in stages.items() if name != "gather"]
+    lines = [
+        stage["cmd"].removeprefix("python -m stages.")
+        for name, stage in stages.items()
+        if name != "gather"
+    ]
     done = subprocess.run(
-        [sys.executable, "-c", STAGES], input="\n".join(lines), cwd=project.path, capture_output=True, text=True
+        [sys.executable, "-c", STAGES],
+        input="\n".join(lines),
+        cwd=project.path,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr

@@ -79,4 +79,6 @@ def test_a_stage_killed_halfway_is_made_whole_by_the_next_run(
 
 def descendants(pid: int) -> str:
     """The command lines of the processes in the session of `pid`."""
-    return subprocess.run(["ps", "-s", str(pid), "-o", "args="], capture_output=True, text=True).stdout
+    return subprocess.run(
+        ["ps", "-s", str(pid), "-o", "args="], capture_output=True, text=True
+    ).stdout

@@ -11,11 +11,17 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from pawprint.review import Decisions, create_app
+from pawprint.commands.review import Decisions, create_app
 from tests.conftest import ROOT
 
 CHROMIUM = Path("/usr/bin/chromium")
-CALM = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+CALM = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+]
 CALM += ["--disable-component-update", "--disable-sync"]
 FROM_PAGE = {"x-pawprint": "review"}
 
@@ -27,7 +33,11 @@ def name(i: int) -> str:
 def make_project(root: Path, pictures: int) -> Path:
     """A project after interpret and clean; every path leads to one of 12 pictures on disk."""
     splits = ("train", "valid", "test")
-    split, said, errors = ["path,label,group,split"], ["path,prediction,probability,loss"], ["path,suggestion,score"]
+    split, said, errors = (
+        ["path,label,group,split"],
+        ["path,prediction,probability,loss"],
+        ["path,suggestion,score"],
+    )
     for i in range(pictures):
         path = f"data/images/{'ab'[i % 2]}/{name(i)}.jpg"
         split.append(f"{path},{'ab'[i % 2]},{name(i - i % 10 % 2)},{splits[i % 3]}")
@@ -87,7 +97,9 @@ def test_undo_takes_back_ones_own_decision_and_nobody_elses(client: TestClient, 
         ([], "should be a JSON object"),
     ],
 )
-def test_nonsense_is_refused_with_a_reason(client: TestClient, root: Path, body: object, reason: str):
+def test_nonsense_is_refused_with_a_reason(
+    client: TestClient, root: Path, body: object, reason: str
+):
     answer = client.post("/api/decide", json=body, headers=FROM_PAGE)
     assert answer.status_code == 400
     assert reason in answer.text
@@ -99,7 +111,10 @@ def test_other_sites_can_neither_read_nor_write(client: TestClient, root: Path):
     body = {"image": name(1), "action": "delete"}
     assert client.post("/api/decide", json=body).status_code == 403
     assert (
-        client.post("/api/decide", json=body, headers={**FROM_PAGE, "origin": "http://evil.example"}).status_code == 403
+        client.post(
+            "/api/decide", json=body, headers={**FROM_PAGE, "origin": "http://evil.example"}
+        ).status_code
+        == 403
     )
     assert not (root / "data/decisions.csv").exists()
     assert client.get("/picture/..%2f..%2fparams.yaml").status_code in (400, 404)
@@ -114,7 +129,9 @@ def test_elsewhere_than_loopback_the_token_is_asked_for(root: Path):
 
 
 def test_the_page_says_what_clean_found_and_how_far_a_picture_lies(client: TestClient, root: Path):
-    (root / "data/label_errors.csv").write_text(f"path,score,distance\ndata/images/a/{name(0)}.jpg,0.1,0.75\n")
+    (root / "data/label_errors.csv").write_text(
+        f"path,score,distance\ndata/images/a/{name(0)}.jpg,0.1,0.75\n"
+    )
     (root / "data/findings.csv").write_text(
         "path,action,reason\n"
         f"data/images/a/{name(0)}.jpg,delete,near duplicate: of {name(2)}\n"
@@ -128,14 +145,19 @@ def test_the_page_says_what_clean_found_and_how_far_a_picture_lies(client: TestC
 def add_rows(path: Path, start: int) -> None:
     decisions = Decisions(path)
     for i in range(start, start + 25):
-        decisions.change(name(i), {"image": name(i), "action": "keep", "label": "", "by": "", "note": ""})
+        decisions.change(
+            name(i), {"image": name(i), "action": "keep", "label": "", "by": "", "note": ""}
+        )
 
 
 def test_processes_and_threads_writing_at_once_lose_nothing(root: Path):
     path = root / "data/decisions.csv"
     code = "import sys; from pathlib import Path; from tests.test_review import add_rows;"
     code += "add_rows(Path(sys.argv[1]), int(sys.argv[2]))"
-    others = [subprocess.Popen([sys.executable, "-c", code, str(path), str(n)], cwd=ROOT) for n in (100, 200)]
+    others = [
+        subprocess.Popen([sys.executable, "-c", code, str(path), str(n)], cwd=ROOT)
+        for n in (100, 200)
+    ]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda start: add_rows(path, start), (300, 400)))
     assert [process.wait() for process in others] == [0, 0]
@@ -143,7 +165,17 @@ def test_processes_and_threads_writing_at_once_lose_nothing(root: Path):
 
 
 def serve(root: Path, port: int = 0) -> tuple[subprocess.Popen, str]:
-    command = [sys.executable, "-m", "pawprint", "review", str(root), "--port", str(port), "--by", "ada"]
+    command = [
+        sys.executable,
+        "-m",
+        "pawprint",
+        "review",
+        str(root),
+        "--port",
+        str(port),
+        "--by",
+        "ada",
+    ]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     return process, process.stdout.readline().split()[1]
 

@@ -13,8 +13,8 @@ import imagehash
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from stages.sources.bears import KINDS
-from stages.sources.sample import FAULTS, SampleOptions, draw, found, plan, truth
+from pawprint.sources.bears import KINDS
+from pawprint.sources.sample import FAULTS, SampleOptions, draw, found, plan, truth
 from tests.conftest import ROOT, Project
 
 SIZE = 60
@@ -47,7 +47,7 @@ def test_other_surroundings_draw_the_same_bytes(drawn, tmp_path):
     command = [
         sys.executable,
         "-m",
-        "stages.sources.sample",
+        "pawprint.sources.sample",
         "--size",
         str(SIZE),
         "--truth",
@@ -66,7 +66,9 @@ def test_a_picture_does_not_depend_on_what_was_drawn_before(drawn):
 
 def test_faults_are_planted_in_the_numbers_promised():
     faults = Counter(planned.fault for planned in plan(360, 42))
-    assert {name: faults[name] for name in FAULTS} == {name: round(share) for name, share in FAULTS.items()}
+    assert {name: faults[name] for name in FAULTS} == {
+        name: round(share) for name, share in FAULTS.items()
+    }
     assert faults[""] == 360 - sum(round(share) for share in FAULTS.values())
     assert set(Counter(planned.true_label for planned in plan(360, 42)).values()) == {120}
 
@@ -105,15 +107,22 @@ def test_copies_are_copies_of_clean_pictures_of_their_label(drawn):
 
 
 def test_different_pictures_are_no_near_duplicates(drawn):
-    hashes = [(p.key, imagehash.phash(opened(c))) for p, c in drawn if p.fault in ("", "wrong_label")]
-    assert min(a - b for i, (key, a) in enumerate(hashes) for other, b in hashes[:i] if key != other) > 4
+    hashes = [
+        (p.key, imagehash.phash(opened(c))) for p, c in drawn if p.fault in ("", "wrong_label")
+    ]
+    assert (
+        min(a - b for i, (key, a) in enumerate(hashes) for other, b in hashes[:i] if key != other)
+        > 4
+    )
 
 
 def test_the_name_of_a_file_tells_nothing():
     planned = plan(360, 42)
     assert len({each.url for each in planned}) == 360
     assert {each.url for each in planned} == {
-        f"sample/{label}/{n:04}.jpg" for label in KINDS for n in range(sum(each.label == label for each in planned))
+        f"sample/{label}/{n:04}.jpg"
+        for label in KINDS
+        for n in range(sum(each.label == label for each in planned))
     }
     numbers = [int(each.url[-8:-4]) for each in planned if each.fault == "wrong_label"]
     assert 30 < sum(numbers) / len(numbers) < 90
@@ -121,7 +130,9 @@ def test_the_name_of_a_file_tells_nothing():
 
 def test_the_source_yields_the_plan(drawn):
     offered = list(found(SampleOptions(kind="sample", size=SIZE, seed=42), Path()))
-    assert [(item.url, item.label) for item in offered] == [(planned.url, planned.label) for planned, _ in drawn]
+    assert [(item.url, item.label) for item in offered] == [
+        (planned.url, planned.label) for planned, _ in drawn
+    ]
     assert offered[0].read() == drawn[0][1]
 
 

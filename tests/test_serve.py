@@ -18,8 +18,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 
 from benchmarks.serve import Run, memory
-from pawprint.serve import make_app
-from pawprint.shipped.predict import Classifier
+from pawprint.commands.serve import make_app
+from pawprint.exporting.shipped.predict import Classifier
 from tests.conftest import ROOT
 from tests.exported import picture, write_export
 
@@ -33,10 +33,21 @@ class Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        command = [sys.executable, "-m", "pawprint", "serve", str(export), "--port", str(port), *arguments]
+        command = [
+            sys.executable,
+            "-m",
+            "pawprint",
+            "serve",
+            str(export),
+            "--port",
+            str(port),
+            *arguments,
+        ]
         # not a pipe: nobody empties it, and a full one stops the server
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the object)
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=self.log, stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdout=self.log, stderr=subprocess.STDOUT
+        )
         self.url, self.address = f"http://127.0.0.1:{port}", ("127.0.0.1", port)
         for _ in range(200):
             try:
@@ -66,7 +77,9 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    running = Server(write_export(tmp_path_factory.mktemp("serve") / "export"), "--max-megabytes", "1")
+    running = Server(
+        write_export(tmp_path_factory.mktemp("serve") / "export"), "--max-megabytes", "1"
+    )
     yield running
     running.stop()
 
@@ -134,24 +147,36 @@ def test_metrics_count_answers(server):
 
 
 def count(metrics: str) -> float:
-    lines = [line for line in metrics.splitlines() if line.startswith('pawprint_predictions_total{status="200"}')]
+    lines = [
+        line
+        for line in metrics.splitlines()
+        if line.startswith('pawprint_predictions_total{status="200"}')
+    ]
     return float(lines[0].split()[1]) if lines else 0
 
 
 SEEDS = [picture("red", form=form) for form in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")]
-FORM = b"--x\r\nContent-Disposition: form-data; name=f; filename=a\r\n\r\n" + SEEDS[0] + b"\r\n--x--\r\n"
+FORM = (
+    b"--x\r\nContent-Disposition: form-data; name=f; filename=a\r\n\r\n"
+    + SEEDS[0]
+    + b"\r\n--x--\r\n"
+)
 
 
 @strategies.composite
 def malformed(draw) -> tuple[bytes, str]:
     """A body and its content type: bytes from nowhere, or a picture or form with bytes changed and the end cut off."""
     kind = draw(
-        strategies.sampled_from(["multipart/form-data; boundary=x", "multipart/form-data", "image/jpeg", "", "a/b;c"])
+        strategies.sampled_from(
+            ["multipart/form-data; boundary=x", "multipart/form-data", "image/jpeg", "", "a/b;c"]
+        )
     )
     if draw(strategies.integers(0, 4)) == 0:
         return draw(strategies.binary(max_size=400)), kind
     content = bytearray(draw(strategies.sampled_from([*SEEDS, FORM])))
-    places = strategies.tuples(strategies.integers(0, len(content) - 1), strategies.integers(0, 255))
+    places = strategies.tuples(
+        strategies.integers(0, len(content) - 1), strategies.integers(0, 255)
+    )
     for place, value in draw(strategies.lists(places, min_size=1, max_size=12)):
         content[place] = value
     return bytes(content[: draw(strategies.integers(1, len(content)))]), kind
@@ -161,7 +186,11 @@ def test_two_thousand_malformed_bodies_give_no_server_error(server):
     codes = Counter()
 
     @settings(
-        max_examples=2000, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+        max_examples=2000,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
     )
     @given(malformed())
     def try_one(sent: tuple[bytes, str]) -> None:
@@ -203,7 +232,9 @@ def test_many_clients_at_once_get_right_answers_or_503(tmp_path):
     server = Server(write_export(tmp_path / "export"), "--queue", "2")
     colours = ["red", "green", "blue"] * 40
     with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda colour: server.predict(picture(colour, (900, 900))), colours))
+        answers = list(
+            pool.map(lambda colour: server.predict(picture(colour, (900, 900))), colours)
+        )
     for colour, answer in zip(colours, answers, strict=True):
         assert answer.status_code in (200, 503)
         if answer.status_code == 200:
@@ -215,11 +246,15 @@ def test_many_clients_at_once_get_right_answers_or_503(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flag", "value"), [("--port", "99999"), ("--port", "x"), ("--queue", "0"), ("--max-megabytes", "-1")]
+    ("flag", "value"),
+    [("--port", "99999"), ("--port", "x"), ("--queue", "0"), ("--max-megabytes", "-1")],
 )
 def test_an_impossible_number_is_refused(flag, value):
     done = subprocess.run(
-        [sys.executable, "-m", "pawprint", "serve", "export", flag, value], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "pawprint", "serve", "export", flag, value],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 2
     assert f"argument {flag}: " in done.stderr
@@ -238,7 +273,14 @@ def test_a_body_that_never_comes_gives_up_its_place(tmp_path):
     async def send(message: dict) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": [], "query_string": b"", "root_path": ""}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/predict",
+        "headers": [],
+        "query_string": b"",
+        "root_path": "",
+    }
     for _ in range(2):
         asyncio.run(app(scope, receive, send))
     assert [message["status"] for message in sent if "status" in message] == [408, 408]
@@ -269,7 +311,9 @@ def test_a_stop_finishes_what_is_under_way_and_writes_no_file(tmp_path):
 def test_a_stop_does_not_wait_for_ever(tmp_path):
     server = Server(write_export(tmp_path / "export"))
     with socket.create_connection(server.address, timeout=30) as connection:
-        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nand no more")
+        connection.sendall(
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nand no more"
+        )
         while "pawprint_predictions_waiting 1.0" not in httpx.get(f"{server.url}/metrics").text:
             time.sleep(0.05)
         server.stop()  # gives up after 30 seconds, the server after 10
@@ -295,16 +339,27 @@ def test_ten_thousand_requests_leave_memory_flat_and_get_no_wrong_answer(tmp_pat
     server.stop()
 
 
-@pytest.mark.skipif(not os.path.exists("/usr/bin/chromium"), reason="Debian's chromium is not installed")
+@pytest.mark.skipif(
+    not os.path.exists("/usr/bin/chromium"), reason="Debian's chromium is not installed"
+)
 def test_the_page_answers_a_chosen_picture_in_a_browser(server, tmp_path):
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     (tmp_path / "green.png").write_bytes(picture("green"))
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
+    flags = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-background-networking",
+        "--disable-sync",
+    ]
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
         page = browser.new_page(viewport={"width": 390, "height": 844})
         problems = []
-        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.on(
+            "console",
+            lambda message: problems.append(message.text) if message.type == "error" else None,
+        )
         page.goto(server.url)
         page.set_input_files("#file", str(tmp_path / "green.png"))
         page.get_by_text("green, ").wait_for()

@@ -16,10 +16,10 @@ from ddgs.engines import duckduckgo_images
 from ddgs.utils import _extract_vqd
 from ruamel.yaml import YAML
 
+from pawprint.params import StageError, check
+from pawprint.sources import Found, archive, folder, labels, search, urls
+from pawprint.sources.download import Downloader, DownloadParams
 from stages.gather import KINDS
-from stages.params import StageError, check
-from stages.sources import Found, archive, folder, labels, search, urls
-from stages.sources.download import Downloader, DownloadParams
 from tests.gather_world import QUICK, ROOT, Handler, Server, World, picture
 
 
@@ -44,12 +44,14 @@ def entry(name: str, kind: bytes = tarfile.REGTYPE, to: str = "", size: int = 0)
     return info
 
 
-@pytest.mark.parametrize("yaml", sorted((ROOT / "data/sources").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "yaml", sorted((ROOT / "data/sources").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_every_shipped_source_says_what_its_kind_understands(yaml: Path):
     values = YAML(typ="safe").load(yaml.read_text())
     if values["kind"] == "sample":
-        pytest.importorskip("stages.sources.sample")
-    module = __import__(f"stages.sources.{values['kind']}", fromlist=["found"])
+        pytest.importorskip("pawprint.sources.sample")
+    module = __import__(f"pawprint.sources.{values['kind']}", fromlist=["found"])
     check(values, getattr(module, KINDS[values["kind"]]), "", yaml)
 
 
@@ -57,7 +59,9 @@ def test_every_shipped_source_says_what_its_kind_understands(yaml: Path):
 
 
 def test_a_list_a_class_is_read_as_the_console_snippet_saves_it(tmp_path: Path):
-    (tmp_path / "black.csv").write_text("https://a.example/1.jpg\nhttps://a.example/2,3.jpg?x=1,2\n")
+    (tmp_path / "black.csv").write_text(
+        "https://a.example/1.jpg\nhttps://a.example/2,3.jpg?x=1,2\n"
+    )
     (tmp_path / "grizzly.txt").write_bytes(
         b"\xef\xbb\xbfhttp://b.example/1.jpg\r\n\r\n# mine\r\nhttp://b.example/1.jpg\r\n"
     )
@@ -84,14 +88,20 @@ def test_one_table_may_hold_all_classes_with_split_and_group(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("cat.txt", "www.example.com/1.jpg\n", r"cat.txt, line 1: 'www.example.com/1.jpg' is no address"),
+        (
+            "cat.txt",
+            "www.example.com/1.jpg\n",
+            r"cat.txt, line 1: 'www.example.com/1.jpg' is no address",
+        ),
         ("cat.csv", "url,label\nhttp://a.example/1.jpg,\n", r"cat.csv, line 2: the label is empty"),
         ("cat.md", "", r"a .txt or .csv file in"),
         ("cat.txt", "", r"hold no addresses"),
         ("cat.txt", "\xff\xfe".encode("latin-1"), r"not UTF-8"),
     ],
 )
-def test_a_list_that_cannot_be_read_names_the_line(tmp_path: Path, name: str, content: str | bytes, message: str):
+def test_a_list_that_cannot_be_read_names_the_line(
+    tmp_path: Path, name: str, content: str | bytes, message: str
+):
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(StageError, match=message):
         list(urls.found(urls.UrlsOptions(kind="urls"), tmp_path))
@@ -109,7 +119,11 @@ def fill(root: Path, *names: str) -> Path:
 
 
 def from_folder(root: Path, **options: object) -> list[Found]:
-    return list(folder.found(check({"kind": "folder", **options}, folder.FolderOptions, "", Path("x.yaml")), root))
+    return list(
+        folder.found(
+            check({"kind": "folder", **options}, folder.FolderOptions, "", Path("x.yaml")), root
+        )
+    )
 
 
 def test_train_valid_and_test_folders_are_the_split(tmp_path: Path):
@@ -138,9 +152,14 @@ def test_labels_come_from_file_names_by_pattern(tmp_path: Path):
         "great_pyrenees",
     ]
     either = r"^(?:(?P<cat>[A-Z])|(?P<dog>[a-z]))"
-    assert [item.label for item in from_folder(root, labels="pattern", pattern=either)] == ["cat", "dog"]
+    assert [item.label for item in from_folder(root, labels="pattern", pattern=either)] == [
+        "cat",
+        "dog",
+    ]
     both = r"^(?P<label>[a-zA-Z_]+)_(?P<group>\d)"
-    assert [(item.label, item.group) for item in from_folder(root, labels="pattern", pattern=both)] == [
+    assert [
+        (item.label, item.group) for item in from_folder(root, labels="pattern", pattern=both)
+    ] == [
         ("Abyssinian", "1"),
         ("great_pyrenees", "1"),
     ]
@@ -149,10 +168,16 @@ def test_labels_come_from_file_names_by_pattern(tmp_path: Path):
 def test_a_table_gives_labels_splits_and_groups_and_a_missing_file_is_a_row(tmp_path: Path):
     world = World(tmp_path / "project")
     fill(world.path / "data/own", "a/1.jpg", "2.jpg", "unlisted.jpg")
-    world.write("data/own/labels.csv", "file,label,split,group\na/1.jpg,cat,test,ann\n2.jpg,dog,,bob\n3.jpg,dog,,\n")
+    world.write(
+        "data/own/labels.csv",
+        "file,label,split,group\na/1.jpg,cat,test,ann\n2.jpg,dog,,bob\n3.jpg,dog,,\n",
+    )
     world.use({"kind": "folder", "labels": "table", "table": "labels.csv"})
     world.run()
-    rows = [(row["url"], row["label"], row["split"], row["group"], row["status"]) for row in world.table()]
+    rows = [
+        (row["url"], row["label"], row["split"], row["group"], row["status"])
+        for row in world.table()
+    ]
     assert rows == [
         ("a/1.jpg", "cat", "test", "ann", "ok"),
         ("2.jpg", "dog", "", "bob", "ok"),
@@ -165,11 +190,17 @@ def test_a_table_gives_labels_splits_and_groups_and_a_missing_file_is_a_row(tmp_
     ("options", "message"),
     [
         ({"labels": "pattern"}, "should hold the key pattern"),
-        ({"labels": "pattern", "pattern": "("}, "pattern is '\\('; it should be a regular expression"),
+        (
+            {"labels": "pattern", "pattern": "("},
+            "pattern is '\\('; it should be a regular expression",
+        ),
         ({"labels": "pattern", "pattern": "a"}, "should have a group"),
         ({"labels": "pattern", "pattern": "^(x)"}, r"'\^\(x\)' does not match a/1.jpg"),
         ({"labels": "table", "table": "none.csv"}, "none.csv is missing"),
-        ({"labels": "table", "table": "bad.csv"}, "has the columns file, breed; it should have file and label"),
+        (
+            {"labels": "table", "table": "bad.csv"},
+            "has the columns file, breed; it should have file and label",
+        ),
         ({"labels": "table", "table": "out.csv"}, r"out.csv, line 2: ../secret.jpg leads outside"),
         ({"label": "parent"}, "unknown key label .*did you mean labels"),
         ({"splits": {"train": "training"}}, "splits"),
@@ -215,7 +246,9 @@ def test_train_and_valid_folders_of_an_archive_are_kept(tmp_path: Path):
     }
     tar(tmp_path / "m.tgz", files)
     values = YAML(typ="safe").load((ROOT / "data/sources/mnist_sample.yaml").read_text())
-    options = check(values | {"archive": str(tmp_path / "m.tgz")}, archive.ArchiveOptions, "", Path("m.yaml"))
+    options = check(
+        values | {"archive": str(tmp_path / "m.tgz")}, archive.ArchiveOptions, "", Path("m.yaml")
+    )
     items = list(archive.found(options, Path(), None))  # type: ignore[arg-type]
     assert {(item.url.split("/")[1], item.split) for item in items} == {
         ("train", "train"),
@@ -225,7 +258,12 @@ def test_train_and_valid_folders_of_an_archive_are_kept(tmp_path: Path):
 
 
 def read_all(path: Path, **options: object) -> dict[str, bytes]:
-    checked = check({"kind": "archive", "archive": str(path), **options}, archive.ArchiveOptions, "", Path("x.yaml"))
+    checked = check(
+        {"kind": "archive", "archive": str(path), **options},
+        archive.ArchiveOptions,
+        "",
+        Path("x.yaml"),
+    )
     return {item.url: item.read() for item in archive.found(checked, Path(), None) if item.read}  # type: ignore[arg-type]
 
 
@@ -243,7 +281,9 @@ def zip_of(path: Path, files: dict[str, bytes], **more: int) -> Path:
 def test_tgz_tar_and_zip_hold_the_same_pictures(tmp_path: Path, form: str):
     files = {"b/1.jpg": picture(1), "a/2.jpg": picture(2), "a/notes.txt": b"no picture"}
     path = tmp_path / f"x.{form}"
-    zip_of(path, files) if form == "zip" else tar(path, files, mode="w:gz" if form == "tgz" else "w")
+    zip_of(path, files) if form == "zip" else tar(
+        path, files, mode="w:gz" if form == "tgz" else "w"
+    )
     assert read_all(path) == {"b/1.jpg": picture(1), "a/2.jpg": picture(2)}
 
 
@@ -254,19 +294,43 @@ HOSTILE = {
     "absolute": (lambda p: tar(p, {"/tmp/evil.jpg": b"x"}), "'/tmp/evil.jpg' leads outside"),
     "backslash": (lambda p: tar(p, {"..\\evil.jpg": b"x"}), "leads outside"),
     "drive": (lambda p: tar(p, {"C:\\evil.jpg": b"x"}), "leads outside"),
-    "symlink": (lambda p: tar(p, GOOD, entry("a/l.jpg", tarfile.SYMTYPE, "/etc/passwd")), "is a link to /etc/passwd"),
-    "hard link": (lambda p: tar(p, GOOD, entry("a/l.jpg", tarfile.LNKTYPE, "../../x")), "is a link to"),
-    "device": (lambda p: tar(p, GOOD, entry("a/d.jpg", tarfile.CHRTYPE)), "neither a file nor a folder"),
-    "fifo": (lambda p: tar(p, GOOD, entry("a/f.jpg", tarfile.FIFOTYPE)), "neither a file nor a folder"),
+    "symlink": (
+        lambda p: tar(p, GOOD, entry("a/l.jpg", tarfile.SYMTYPE, "/etc/passwd")),
+        "is a link to /etc/passwd",
+    ),
+    "hard link": (
+        lambda p: tar(p, GOOD, entry("a/l.jpg", tarfile.LNKTYPE, "../../x")),
+        "is a link to",
+    ),
+    "device": (
+        lambda p: tar(p, GOOD, entry("a/d.jpg", tarfile.CHRTYPE)),
+        "neither a file nor a folder",
+    ),
+    "fifo": (
+        lambda p: tar(p, GOOD, entry("a/f.jpg", tarfile.FIFOTYPE)),
+        "neither a file nor a folder",
+    ),
     "large": (lambda p: tar(p, GOOD, entry("a/z.bin", size=3_000_000)), "more than 2000000 bytes"),
-    "many": (lambda p: tar(p, {f"a/{i}.jpg": bytes(500_000) for i in range(5)}), "more than 2000000 bytes"),
+    "many": (
+        lambda p: tar(p, {f"a/{i}.jpg": bytes(500_000) for i in range(5)}),
+        "more than 2000000 bytes",
+    ),
     "large picture": (lambda p: tar(p, {"a/1.jpg": bytes(1_500_000)}), "max_member"),
     "zip parent": (lambda p: zip_of(p, {"../evil.jpg": b"x"}), "leads outside"),
     "zip link": (lambda p: zip_of(p, {"a/l.jpg": b"/etc/passwd"}, mode=0o120777), "is a link"),
     "zip device": (lambda p: zip_of(p, {"a/d.jpg": b""}, mode=0o020666), "is a device"),
-    "zip bomb": (lambda p: zip_of(p, {f"a/{i}.jpg": bytes(900_000) for i in range(5)}), "more than 2000000 bytes"),
-    "zips in a zip": (lambda p: zip_of(p, {f"{i}.zip": bytes(10) for i in range(16)}), "holds no pictures"),
-    "not an archive": (lambda p: p.write_bytes(b"<html>moved</html>"), "is no .tgz, .tar or .zip that can be read"),
+    "zip bomb": (
+        lambda p: zip_of(p, {f"a/{i}.jpg": bytes(900_000) for i in range(5)}),
+        "more than 2000000 bytes",
+    ),
+    "zips in a zip": (
+        lambda p: zip_of(p, {f"{i}.zip": bytes(10) for i in range(16)}),
+        "holds no pictures",
+    ),
+    "not an archive": (
+        lambda p: p.write_bytes(b"<html>moved</html>"),
+        "is no .tgz, .tar or .zip that can be read",
+    ),
     "cut short": (
         lambda p: p.write_bytes(tar(p, {"a/1.jpg": os.urandom(90_000)}).read_bytes()[:50_000]),
         "fetch it anew",
@@ -291,7 +355,9 @@ def test_a_hostile_archive_ends_with_one_line_and_leaves_nothing(tmp_path: Path,
     world = World(tmp_path / "deep/er/project")
     build(world.path / "x.tgz")
     before = {path for path in tmp_path.rglob("*") if "__pycache__" not in path.parts}
-    world.use({"kind": "archive", "archive": "x.tgz", "max_unpacked": 2_000_000, "max_member": 1_000_000})
+    world.use(
+        {"kind": "archive", "archive": "x.tgz", "max_unpacked": 2_000_000, "max_member": 1_000_000}
+    )
     before.add(world.path / "data/sources/tested.yaml")
     assert message in world.fail()
     after = {path for path in tmp_path.rglob("*") if "__pycache__" not in path.parts}
@@ -325,7 +391,8 @@ def ranged(body: bytes, cut: list[int], etag: str = '"one"'):
 
 def test_an_archive_that_breaks_off_goes_on_where_it_stopped(tmp_path: Path):
     body = tar(
-        tmp_path / "x.tgz", {f"{label}/{i}.jpg": os.urandom(20_000) for label in "ab" for i in range(9)}
+        tmp_path / "x.tgz",
+        {f"{label}/{i}.jpg": os.urandom(20_000) for label in "ab" for i in range(9)},
     ).read_bytes()
     answer = ranged(body, [100_000, 150_000])
     world = World(tmp_path / "project")
@@ -351,10 +418,15 @@ def test_a_killed_archive_download_goes_on_and_a_changed_archive_starts_anew(
     monkeypatch.chdir(tmp_path)
     old, new = os.urandom(50_000), os.urandom(50_000)
     options = DownloadParams(**QUICK | {"retries": 0})
-    with Server({"/x.tgz": ranged(old, [20_000])}) as server, Downloader(options, True) as downloader:
+    with (
+        Server({"/x.tgz": ranged(old, [20_000])}) as server,
+        Downloader(options, True) as downloader,
+    ):
         values = archive.ArchiveOptions(kind="archive", archive=server.base + "/x.tgz")
         with pytest.raises(StageError, match="run again to go on"):
-            archive.fetch(values.model_copy(update={"archive": server.base + "/no.tgz"}), downloader)
+            archive.fetch(
+                values.model_copy(update={"archive": server.base + "/no.tgz"}), downloader
+            )
         part = archive.PARTIAL / "archive"
         part.mkdir(parents=True, exist_ok=True)
         with pytest.raises(archive.Failure):
@@ -408,7 +480,10 @@ class Engine:
             return
         start, total = int(query.get("s", 0)), self.results.get(query["q"], 0)
         name = query["q"].replace(" ", "-")
-        items = [self.item(f"{self.base}/{name}/{i}.jpg", i) for i in range(start, min(start + 100, total))]
+        items = [
+            self.item(f"{self.base}/{name}/{i}.jpg", i)
+            for i in range(start, min(start + 100, total))
+        ]
         handler.reply(200, json.dumps({"results": items}).encode(), Content_Type="application/json")
 
     def item(self, url: str, number: int) -> dict[str, object]:
@@ -425,7 +500,9 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         engine.base = server.base
 
         def get_vqd(self: duckduckgo_images.DuckduckgoImages, query: str) -> str:
-            return _extract_vqd(self.http_client.request("GET", server.base, params={"q": query}).content, query)
+            return _extract_vqd(
+                self.http_client.request("GET", server.base, params={"q": query}).content, query
+            )
 
         monkeypatch.setattr(duckduckgo_images.DuckduckgoImages, "search_url", server.base + "/i.js")
         monkeypatch.setattr(duckduckgo_images.DuckduckgoImages, "_get_vqd", get_vqd)
@@ -434,12 +511,23 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 def searching(**more: object) -> search.SearchOptions:
     classes = {"black": ["black bear"], "teddy": ["teddy bear"]}
-    values = {"kind": "search", "classes": classes, "pause": 0, "backend": "duckduckgo", "timeout": 5, **more}
+    values = {
+        "kind": "search",
+        "classes": classes,
+        "pause": 0,
+        "backend": "duckduckgo",
+        "timeout": 5,
+        **more,
+    }
     return search.SearchOptions.model_validate(values)
 
 
 def test_ddgs_is_asked_page_by_page_until_there_are_enough(engine: Engine):
-    items = list(search.found(searching(max_results=120, region="uk-en", safesearch="off", type_image="photo"), Path()))
+    items = list(
+        search.found(
+            searching(max_results=120, region="uk-en", safesearch="off", type_image="photo"), Path()
+        )
+    )
     assert [sum(item.label == label for item in items) for label in ("black", "teddy")] == [120, 30]
     assert len({item.url for item in items}) == 150
     assert {item.query for item in items if item.label == "black"} == {"black bear"}
@@ -475,7 +563,13 @@ def test_what_was_found_is_not_searched_again_in_the_same_gathering(engine: Engi
 def test_gather_by_search_without_a_network_says_so_in_the_rows(tmp_path: Path):
     """The whole stage with the real client: every search fails, which is reported by query and by class."""
     world = World(tmp_path / "project")
-    values = {"kind": "search", "classes": {"a": ["x"], "b": ["y"]}, "pause": 0, "retries": 0, "timeout": 1}
+    values = {
+        "kind": "search",
+        "classes": {"a": ["x"], "b": ["y"]},
+        "pause": 0,
+        "retries": 0,
+        "timeout": 1,
+    }
     world.use(values)
     process = world.start(env={**os.environ, "DDGS_PROXY": "http://127.0.0.1:1"})
     _, errors = process.communicate(timeout=60)

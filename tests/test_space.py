@@ -14,7 +14,8 @@ from tests.conftest import ROOT
 from tests.exported import picture, write_export
 
 pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("gradio") is None, reason="gradio is not installed: pip install 'pawprint[space]'"
+    importlib.util.find_spec("gradio") is None,
+    reason="gradio is not installed: pip install 'pawprint[space]'",
 )
 
 
@@ -27,11 +28,19 @@ def space(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    own = {"GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
+    own = {
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "HF_HUB_OFFLINE": "1",
+    }
     log = folder / "log"
     with log.open("w") as said:
         process = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=folder, env={**os.environ, **own}, stdout=said, stderr=subprocess.STDOUT
+            [sys.executable, "app.py"],
+            cwd=folder,
+            env={**os.environ, **own},
+            stdout=said,
+            stderr=subprocess.STDOUT,
         )
         try:
             for _ in range(600):
@@ -46,12 +55,16 @@ def space(tmp_path_factory):
             process.wait(timeout=30)
 
 
-@pytest.mark.parametrize(("colour", "label"), [("green", "green"), ("red", "red"), ("black", "none of these")])
+@pytest.mark.parametrize(
+    ("colour", "label"), [("green", "green"), ("red", "red"), ("black", "none of these")]
+)
 def test_the_space_answers(space, tmp_path, colour, label):
     from gradio_client import Client, handle_file
 
     (tmp_path / "x.png").write_bytes(picture(colour))
-    answer = Client(space, verbose=False).predict(handle_file(tmp_path / "x.png"), api_name="/classify")
+    answer = Client(space, verbose=False).predict(
+        handle_file(tmp_path / "x.png"), api_name="/classify"
+    )
     assert answer["label"] == label
     shares = {each["label"]: each["confidence"] for each in answer["confidences"]}
     assert sum(shares.values()) == pytest.approx(1, abs=1e-3)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pawprint.params import StageError
+from pawprint.tables import read_table, write_json, write_table
 from stages import split
-from stages.params import StageError
-from stages.tables import read_table, write_json, write_table
 
 PARAMS = {"seed": 42, "valid_pct": 0.2, "test_pct": 0.2, "near_duplicates": 4}
 
@@ -28,7 +28,9 @@ def far(number: int) -> int:
 def root(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("split"))
-        Path("params.yaml").write_text("split: {seed: 42, valid_pct: 0.2, test_pct: 0.2, near_duplicates: 4}\n")
+        Path("params.yaml").write_text(
+            "split: {seed: 42, valid_pct: 0.2, test_pct: 0.2, near_duplicates: 4}\n"
+        )
         yield Path.cwd()
 
 
@@ -55,7 +57,11 @@ def left_out() -> dict[str, str]:
 
 
 def on_both_sides(pictures: list[dict[str, str]], sides: dict[str, str]) -> list[tuple[str, str]]:
-    kept = [(one, int(one["phash"], 16)) for one in pictures if one["path"] in sides and not one["split"]]
+    kept = [
+        (one, int(one["phash"], 16))
+        for one in pictures
+        if one["path"] in sides and not one["split"]
+    ]
     return [
         (a["path"], b["path"])
         for a, x in kept
@@ -87,7 +93,11 @@ def edited(pictures: list[dict[str, str]], edit: tuple, number: int) -> list[dic
         return [each for each in pictures if each is not one]
     if kind == "relabel":
         other = "a" if one["label"] == "b" else "b"
-        moved = {**one, "label": other, "path": one["path"].replace(f"/{one['label']}/", f"/{other}/")}
+        moved = {
+            **one,
+            "label": other,
+            "path": one["path"].replace(f"/{one['label']}/", f"/{other}/"),
+        }
         return [moved if each is one else each for each in pictures]
     if kind == "add":
         return [*pictures, picture(number, label, b)]
@@ -131,7 +141,9 @@ def test_a_new_picture_near_both_sides_is_the_one_that_yields(root: Path):
     assert (sides[a["path"]], sides[b["path"]]) == ("train", "test")
     assert bridge["path"] not in sides
     assert left_out()[bridge["path"]] == f"near {b['path']} (test) and near {a['path']} (train)"
-    assert draw([a, *BASE[10:], bridge])[bridge["path"]] == "train", "with one side gone it may come in"
+    assert draw([a, *BASE[10:], bridge])[bridge["path"]] == "train", (
+        "with one side gone it may come in"
+    )
 
 
 def test_a_chain_of_new_pictures_breaks_where_it_would_join_two_sides(root: Path):
@@ -148,7 +160,12 @@ def test_a_chain_of_new_pictures_breaks_where_it_would_join_two_sides(root: Path
 def test_the_users_own_split_wins_over_near_duplicates_and_earlier_draws(root: Path):
     fresh()
     draw([picture(1, "a", 0, "train"), picture(2, "a", 0), *BASE[10:]])
-    pictures = [picture(1, "a", 0, "test"), picture(2, "a", 0), picture(5, "a", 1, "valid"), *BASE[10:]]
+    pictures = [
+        picture(1, "a", 0, "test"),
+        picture(2, "a", 0),
+        picture(5, "a", 1, "valid"),
+        *BASE[10:],
+    ]
     sides = draw(pictures)
     assert sides[pictures[0]["path"]] == "test"
     assert sides[pictures[2]["path"]] == "valid"
@@ -162,17 +179,24 @@ def test_pictures_of_one_own_group_stand_on_one_side(root: Path):
     assert len(sides) == 80
     assert not on_both_sides(pictures, sides)
     assert (
-        draw([*pictures, late := picture(99, "a", far(200), group="g3")])[late["path"]] == sides[pictures[12]["path"]]
+        draw([*pictures, late := picture(99, "a", far(200), group="g3")])[late["path"]]
+        == sides[pictures[12]["path"]]
     )
 
 
 def test_the_same_pictures_give_the_same_bytes(root: Path):
     fresh()
     draw(BASE)
-    once = [Path(name).read_bytes() for name in ("data/split.csv", "data/left_out.csv", "metrics/split.json")]
+    once = [
+        Path(name).read_bytes()
+        for name in ("data/split.csv", "data/left_out.csv", "metrics/split.json")
+    ]
     fresh()
     draw(BASE[::-1])
-    assert once == [Path(name).read_bytes() for name in ("data/split.csv", "data/left_out.csv", "metrics/split.json")]
+    assert once == [
+        Path(name).read_bytes()
+        for name in ("data/split.csv", "data/left_out.csv", "metrics/split.json")
+    ]
 
 
 def test_an_unknown_split_is_named(root: Path):

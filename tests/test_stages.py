@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pawprint.shipped.predict import to_square
+from pawprint.exporting.shipped.predict import to_square
+from pawprint.judging.baselines import distances
+from pawprint.params import StageError
+from pawprint.tables import read_table
 from stages.evaluate import BASELINES, compare, error_of
 from stages.gather import open_source  # noqa: F401  (importing it must not need torch)
 from stages.interpret import calibration_error, tabulate
 from stages.lr_find import suggest, valley
-from stages.params import StageError
-from stages.pixels import distances
 from stages.split import SplitParams, assign, find_groups
-from stages.tables import read_table
 from tests.conftest import PHOTOS, Project, make_pictures
 
 PARAMS = SplitParams(seed=1, valid_pct=0.2, test_pct=0.2, near_duplicates=4)
@@ -36,7 +36,9 @@ def test_gather_stores_by_content_and_forgets_what_is_gone(small: Project):
     assert (gathered["status"] == "ok").all()
     (own / "green/007.jpg").unlink()
     small.stage("gather")
-    stored = {path.relative_to(small.path).as_posix() for path in (small.path / "data/raw").rglob("*.jpg")}
+    stored = {
+        path.relative_to(small.path).as_posix() for path in (small.path / "data/raw").rglob("*.jpg")
+    }
     assert stored == set(table(small, "gathered")["path"])
     assert len(stored) == 59
 
@@ -186,7 +188,12 @@ def test_baseline_tells_colours_apart_and_counts_the_majority(small: Project):
     for name in ("gather", "verify", "split", "baseline"):
         small.stage(name)
     figures = json.loads((small.path / "metrics/baseline.json").read_text())["valid"]
-    assert figures == {"majority_error": 0.5, "pixel_l1_error": 0.0, "pixel_l2_error": 0.0, "linear_error": 0.0}
+    assert figures == {
+        "majority_error": 0.5,
+        "pixel_l1_error": 0.0,
+        "pixel_l2_error": 0.0,
+        "linear_error": 0.0,
+    }
 
 
 def test_pixel_distances():
@@ -202,7 +209,12 @@ def test_lr_find_takes_the_middle_of_the_descent_and_admits_a_flat_curve():
     found = suggest(lrs, losses)
     assert lrs[5] < found["steep"] < lrs[25]
     assert found["minimum"] == pytest.approx(lrs[24] / 10)
-    assert suggest(lrs, np.ones(28)) == {"valley": None, "steep": None, "minimum": None, "note": "the loss never fell"}
+    assert suggest(lrs, np.ones(28)) == {
+        "valley": None,
+        "steep": None,
+        "minimum": None,
+        "note": "the loss never fell",
+    }
 
 
 def test_predictions_have_loss_and_margin():
@@ -221,7 +233,9 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy():
 def test_the_comparison_of_models_is_paired():
     labels = ["a"] * 100
     baselines = dict.fromkeys(BASELINES, "a")
-    answers = pd.DataFrame({"label": labels, "first": ["b"] * 12 + ["a"] * 88, "retrained": labels, **baselines})
+    answers = pd.DataFrame(
+        {"label": labels, "first": ["b"] * 12 + ["a"] * 88, "retrained": labels, **baselines}
+    )
     judged = compare(answers)
     assert judged["mcnemar_p"] == pytest.approx(2 * 0.5**12)
     assert "unlikely to be chance" in judged["summary"]
@@ -245,14 +259,18 @@ def test_a_picture_becomes_square(resize, corner):
 
 @pytest.mark.parametrize("stage", ["gather", "verify", "split"])
 def test_a_stage_without_a_model_imports_no_torch(project: Project, stage):
-    done = project.run("python", "-c", f"import sys, stages.{stage}; sys.exit('torch' in sys.modules)")
+    done = project.run(
+        "python", "-c", f"import sys, stages.{stage}; sys.exit('torch' in sys.modules)"
+    )
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="no real photos beside the project")
 def test_real_photos_are_all_kept(project: Project):
     project.edit(**{"gather.source": "folder", "gather.path": str(PHOTOS / "bears")})
-    project.edit(**{"train.arch": "test_efficientnet", "train.pretrained": False, "train.size": 64})  # for baseline
+    project.edit(
+        **{"train.arch": "test_efficientnet", "train.pretrained": False, "train.size": 64}
+    )  # for baseline
     for name in ("gather", "verify", "split", "baseline"):
         project.stage(name)
     assert json.loads((project.path / "metrics/verify.json").read_text())["kept"] == 408

@@ -9,16 +9,16 @@ import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 
+from pawprint.params import StageError, check
+from pawprint.training import learner as module
+from pawprint.training.checkpoint import Checkpoint, fingerprint
+from pawprint.training.inference import in_batches
+from pawprint.training.learner import Data, Learner, class_weights, mixup, moving_average
+from pawprint.training.model import create_model
+from pawprint.training.recipe import TrainParams
+from pawprint.training.schedule import one_cycle, warm_restarts
 from stages.lr_find import suggest
-from stages.params import StageError, check
 from stages.train import warning
-from stages.vision import learner as module
-from stages.vision.checkpoint import Checkpoint, fingerprint
-from stages.vision.learner import Data, Learner, class_weights, mixup, moving_average
-from stages.vision.model import create_model
-from stages.vision.predict import in_batches
-from stages.vision.recipe import TrainParams
-from stages.vision.schedule import one_cycle, warm_restarts
 from tests.conftest import ROOT
 from tests.test_learner import RECIPE, STILL, recipe
 
@@ -45,7 +45,9 @@ def pictures(n: int, side: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def make_learner(
-    checkpoint: Checkpoint | None = None, rates: tuple[float, float] = (2e-5, 2e-3), **changes: object
+    checkpoint: Checkpoint | None = None,
+    rates: tuple[float, float] = (2e-5, 2e-3),
+    **changes: object,
 ) -> Learner:
     params = recipe(**{**QUICK, **changes})
     torch.manual_seed(params.seed)
@@ -68,9 +70,13 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 # Rates and schedules
 
 
-@pytest.mark.parametrize("value", [0, -1, 11, "high", True, [1e-3], [1e-2, 1e-3], [0, 1e-3], [1e-4, 1e-3, 1e-2]])
+@pytest.mark.parametrize(
+    "value", [0, -1, 11, "high", True, [1e-3], [1e-2, 1e-3], [0, 1e-3], [1e-4, 1e-3, 1e-2]]
+)
 def test_an_impossible_rate_is_named(value):
-    with pytest.raises(StageError, match=r"train\.lr is .*or auto, or two such numbers \[low, high\]"):
+    with pytest.raises(
+        StageError, match=r"train\.lr is .*or auto, or two such numbers \[low, high\]"
+    ):
         check({**RECIPE, "lr": value}, TrainParams, "train", ROOT / "params.yaml")
 
 
@@ -112,12 +118,18 @@ def test_a_restart_falls_on_its_first_step_for_any_number_of_steps():
     for ends in ([1, 3, 7], [2, 4, 6], [3, 12, 39], [1, 2, 3, 4, 5, 6, 7]):
         for per_epoch in range(1, 60):
             firsts = [0, *(end * per_epoch for end in ends[:-1])]
-            assert all(warm_restarts(step / (per_epoch * ends[-1]), ends)[0] == 1 for step in firsts), (ends, per_epoch)
+            assert all(
+                warm_restarts(step / (per_epoch * ends[-1]), ends)[0] == 1 for step in firsts
+            ), (ends, per_epoch)
 
 
 def test_sgdr_trains_in_cycles():
-    rows, _ = trained(method="sgdr", epochs=3, cycle_len=1, cycle_mult=2, rates=(1e-3, 1e-3), freeze_epochs=0)
-    factors = [(1 + math.cos(math.pi * part)) / 2 for part in (2 / 3, 2 / 6, 5 / 6)]  # three steps an epoch
+    rows, _ = trained(
+        method="sgdr", epochs=3, cycle_len=1, cycle_mult=2, rates=(1e-3, 1e-3), freeze_epochs=0
+    )
+    factors = [
+        (1 + math.cos(math.pi * part)) / 2 for part in (2 / 3, 2 / 6, 5 / 6)
+    ]  # three steps an epoch
     assert [row["lr"] for row in rows] == pytest.approx([1e-3 * factor for factor in factors])
 
 
@@ -126,9 +138,15 @@ def test_cycles_that_do_not_fill_the_epochs_are_an_error():
     assert recipe(method="sgdr", epochs=0)
     assert recipe(method="fine_tune", epochs=4, cycle_len=1, cycle_mult=2)
     with pytest.raises(
-        StageError, match=r"train\.cycle_mult is 2; it should make whole cycles .* 4; it would of 3 or 7"
+        StageError,
+        match=r"train\.cycle_mult is 2; it should make whole cycles .* 4; it would of 3 or 7",
     ):
-        check({**RECIPE, "method": "sgdr", "epochs": 4, "cycle_mult": 2}, TrainParams, "train", ROOT / "params.yaml")
+        check(
+            {**RECIPE, "method": "sgdr", "epochs": 4, "cycle_mult": 2},
+            TrainParams,
+            "train",
+            ROOT / "params.yaml",
+        )
 
 
 def test_each_method_trains_another_model():
@@ -161,7 +179,8 @@ class Fragile(Checkpoint):
 
 @pytest.mark.parametrize("saves", [1, 2, 4])
 @pytest.mark.parametrize(
-    "changes", [{}, {"mixup": 0.4, "ema": 0.9, "precision": "bf16", "method": "sgdr"}, {"precision": "fp16"}]
+    "changes",
+    [{}, {"mixup": 0.4, "ema": 0.9, "precision": "bf16", "method": "sgdr"}, {"precision": "fp16"}],
 )
 def test_a_training_goes_on_from_any_epoch_to_the_same_bits(tmp_path, saves, changes):
     path = tmp_path / "models/.x.checkpoint"
@@ -173,7 +192,9 @@ def test_a_training_goes_on_from_any_epoch_to_the_same_bits(tmp_path, saves, cha
     again.backward = lambda *arguments: steps.append(1) or Learner.backward(again, *arguments)
     assert again.train() == rows
     assert same(state, again.model.state_dict())
-    assert len(steps) == 3 * (4 - saves)  # the epochs before are not trained again: three steps an epoch
+    assert len(steps) == 3 * (
+        4 - saves
+    )  # the epochs before are not trained again: three steps an epoch
 
 
 def test_dropout_goes_on_to_the_same_bits_too(tmp_path):
@@ -251,9 +272,13 @@ def test_a_fingerprint_knows_settings_pictures_and_weights(tmp_path):
 def test_a_lower_precision_is_used_and_comes_near(name, dtype):
     rows, state = trained(augment=STILL)
     learner, seen = make_learner(precision=name, augment=STILL), set()
-    learner.model.conv_stem.register_forward_hook(lambda _, __, output: seen.add((len(output) > 1, output.dtype)))
+    learner.model.conv_stem.register_forward_hook(
+        lambda _, __, output: seen.add((len(output) > 1, output.dtype))
+    )
     low = learner.train()
-    assert {kind for batch, kind in seen if batch} == {dtype}  # a single picture is only for trying the folded model
+    assert {kind for batch, kind in seen if batch} == {
+        dtype
+    }  # a single picture is only for trying the folded model
     assert {tensor.dtype for tensor in learner.model.parameters()} == {torch.float32}
     assert low[-1]["train_loss"] == pytest.approx(rows[-1]["train_loss"], abs=0.03)
     assert not same(state, learner.model.state_dict())
@@ -270,7 +295,10 @@ def test_mixup_blends_pictures_and_targets_by_the_same_share():
 
 
 def test_mixup_shares_are_beta_distributed():
-    shares = [mixup(torch.eye(2), torch.arange(2), 0.4, torch.Generator().manual_seed(i))[1][0][0] for i in range(800)]
+    shares = [
+        mixup(torch.eye(2), torch.arange(2), 0.4, torch.Generator().manual_seed(i))[1][0][0]
+        for i in range(800)
+    ]
     assert np.mean(shares) == pytest.approx(0.5, abs=0.05)
     assert np.var(shares) == pytest.approx(1 / (4 * (2 * 0.4 + 1)), abs=0.02)
 
@@ -320,7 +348,11 @@ def test_a_batch_computed_in_parts_has_the_gradients_of_the_whole(monkeypatch, c
         loss = learner.backward(
             phase.module, phase.inputs, torch.arange(20), torch.amp.GradScaler("cpu", enabled=False)
         )
-        return loss, torch.cat([parameter.grad.flatten() for parameter in learner.model.parameters()]), calls
+        return (
+            loss,
+            torch.cat([parameter.grad.flatten() for parameter in learner.model.parameters()]),
+            calls,
+        )
 
     loss, expected, calls = gradients(20)
     in_parts, found, parts = gradients(8)
@@ -340,11 +372,15 @@ def test_the_averaged_weights_are_the_model_that_was_judged():
     plain, state = trained()
     learner = make_learner(ema=0.99)
     rows = learner.train()
-    assert [row["train_loss"] for row in rows] == [row["train_loss"] for row in plain]  # training itself is the same
+    assert [row["train_loss"] for row in rows] == [
+        row["train_loss"] for row in plain
+    ]  # training itself is the same
     assert not same(state, learner.model.state_dict())
     with torch.no_grad():
         answers = in_batches(learner.model, learner.model, learner.data.valid, learner.config, CPU)
-    assert learner.loss(answers, learner.data.valid_targets).item() == pytest.approx(rows[-1]["valid_loss"], abs=1e-6)
+    assert learner.loss(answers, learner.data.valid_targets).item() == pytest.approx(
+        rows[-1]["valid_loss"], abs=1e-6
+    )
 
 
 # What the curves say
@@ -362,7 +398,9 @@ def test_overfitting_is_told_from_a_wiggle():
     assert "epoch 2" in warning(curve(falling, [0.5, 0.4, 0.42, 0.45, 0.5]), 3)
     assert warning(curve(falling, [0.5, 0.4, 0.42, 0.4, 0.41]), 3) == ""  # not 5 % above
     assert warning(curve(falling, [0.5, 0.6, 0.5, 0.4, 0.5]), 3) == ""  # not for three epochs
-    assert warning(curve([0.5, 0.2, 0.3, 0.4, 0.5], [0.5, 0.4, 0.42, 0.45, 0.5]), 3) == ""  # both rose
+    assert (
+        warning(curve([0.5, 0.2, 0.3, 0.4, 0.5], [0.5, 0.4, 0.42, 0.45, 0.5]), 3) == ""
+    )  # both rose
 
 
 def test_only_the_last_phase_is_judged_for_overfitting():
@@ -385,13 +423,23 @@ def test_a_rate_too_low_is_said_of_a_real_training():
 
 
 def test_a_loss_far_above_guessing_has_diverged():
-    with pytest.raises(StageError, match=r"the loss is .* diverged .*rate of up to 10 .*set a lower train\.lr"):
+    with pytest.raises(
+        StageError, match=r"the loss is .* diverged .*rate of up to 10 .*set a lower train\.lr"
+    ):
         trained(rates=(10, 10), epochs=20, freeze_epochs=0, method="fit_one_cycle")
 
 
 def test_rows_hold_nothing_that_changes_between_runs():
     rows, _ = trained()
-    assert list(rows[0]) == ["epoch", "step", "phase", "lr", "train_loss", "valid_loss", "error_rate"]
+    assert list(rows[0]) == [
+        "epoch",
+        "step",
+        "phase",
+        "lr",
+        "train_loss",
+        "valid_loss",
+        "error_rate",
+    ]
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
     assert [row["step"] for row in rows] == [3, 6, 9, 12, 15]
 
@@ -404,7 +452,10 @@ LRS = np.geomspace(1e-5, 10, 100)
 
 def test_the_suggestions_are_read_off_the_descent():
     x = np.linspace(0, 1, 100)
-    losses = np.where(x < 0.3, 1.0, np.where(x < 0.7, 1.0 - (x - 0.3) * 2, 0.2 + (x - 0.7) * 5)) - x * 1e-6
+    losses = (
+        np.where(x < 0.3, 1.0, np.where(x < 0.7, 1.0 - (x - 0.3) * 2, 0.2 + (x - 0.7) * 5))
+        - x * 1e-6
+    )
     found = suggest(LRS, losses)
     lowest = LRS[losses.argmin()]
     assert found["minimum"] == pytest.approx(lowest / 10)

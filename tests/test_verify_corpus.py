@@ -32,7 +32,9 @@ def save(image: Image.Image, form: str = "JPEG", **more: object) -> bytes:
 
 def turned(orientation: int) -> bytes:
     """A picture stored as a camera held otherwise would store it: upright again once EXIF is obeyed."""
-    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]  # Image.Transpose that the orientation undoes
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[
+        orientation
+    ]  # Image.Transpose that the orientation undoes
     image = scene(orientation)
     exif = image.getexif()
     exif[0x0112] = orientation
@@ -43,11 +45,18 @@ def png_of_size(width: int, height: int) -> bytes:
     """A PNG of a few bytes that claims a size."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     data = zlib.compress(bytes(10_000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
 
 
 def text_bomb() -> bytes:
@@ -68,7 +77,9 @@ def animated(form: str, seed: int) -> bytes:
 
 
 def lab() -> bytes:
-    transform = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+    transform = ImageCms.buildTransform(
+        ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
+    )
     return save(ImageCms.applyTransform(scene(41), transform), "TIFF")
 
 
@@ -88,9 +99,15 @@ BROKEN: dict[str, tuple[Callable[[], bytes] | bytes, str]] = {
     "empty.jpg": (b"", "empty"),
     "page.jpg": (b"<!doctype html><html><body>404</body></html>", "not a picture"),
     "answer.jpg": (b'{"error": 404}', "not a picture"),
-    "drawing.svg": (b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="9" height="9"/></svg>', "not a picture"),
+    "drawing.svg": (
+        b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="9" height="9"/></svg>',
+        "not a picture",
+    ),
     "paper.pdf": (b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n", "not a picture"),
-    "script.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n%%EndComments\n", "not a picture"),
+    "script.eps": (
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n%%EndComments\n",
+        "not a picture",
+    ),
     "noise.jpg": (np.random.default_rng(3).bytes(5000), "not a picture"),
     "zeros.jpg": (bytes(5000), "not a picture"),
     "one-byte.jpg": (b"\xff", "not a picture"),
@@ -110,7 +127,10 @@ BROKEN: dict[str, tuple[Callable[[], bytes] | bytes, str]] = {
     "text-bomb.png": (text_bomb, "broken"),
     "bomb.png": (png_of_size(60_000, 60_000), "too large"),
     "bomb-flat.png": (png_of_size(200_000_000, 1), "too large"),
-    "bomb.gif": (b"GIF89a\xff\xff\xff\xff\x00\x00\x00,\0\0\0\0\xff\xff\xff\xff\0\x08\0", "too large"),
+    "bomb.gif": (
+        b"GIF89a\xff\xff\xff\xff\x00\x00\x00,\0\0\0\0\xff\xff\xff\xff\0\x08\0",
+        "too large",
+    ),
     "tiny.png": (save(scene(9, (9, 9)), "PNG"), "too small"),
     "pixel.gif": (save(Image.new("RGB", (1, 1)), "GIF"), "too small"),
     "strip.jpg": (save(scene(10, (3000, 20))), "too small"),
@@ -156,7 +176,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> World:
     world = World(tmp_path_factory.mktemp("corpus") / "project")
     everything = {**{name: content for name, (content, _) in BROKEN.items()}, **SOUND}
     for number, (name, content) in enumerate(everything.items()):
-        world.write(f"data/own/{'ab'[number % 2]}/{name}", content() if callable(content) else content)
+        world.write(
+            f"data/own/{'ab'[number % 2]}/{name}", content() if callable(content) else content
+        )
     for name in ("a/copy.jpg", "a/copy of copy.jpg"):
         world.write(f"data/own/{name}", picture(77))
     for name in ("a/either.jpg", "b/or.jpg"):
@@ -191,11 +213,22 @@ def test_odd_files_become_upright_rgb_jpegs_that_look_like_themselves(corpus: Wo
     with Image.open(corpus.path / kept["path"]) as image:
         assert (image.format, image.mode) == ("JPEG", "RGB")
         assert [str(side) for side in image.size] == [kept["width"], kept["height"]]
-        assert image.width / image.height == pytest.approx(1.0 if name == "icon.ico" else image.width / image.height)
+        assert image.width / image.height == pytest.approx(
+            1.0 if name == "icon.ico" else image.width / image.height
+        )
         assert max(image.size) <= 400
-        corner = np.asarray(image)[2 : image.height // 6, 2 : image.width // 6].reshape(-1, 3).mean(axis=0)
+        corner = (
+            np.asarray(image)[2 : image.height // 6, 2 : image.width // 6]
+            .reshape(-1, 3)
+            .mean(axis=0)
+        )
         last = np.asarray(image)[-8:, -8:].reshape(-1, 3).mean(axis=0)
-    if name in ("grey.jpg", "bits.png", "grey-alpha.png", *(n for n in SOUND if n.endswith("5.tif") or "sixteen" in n)):
+    if name in (
+        "grey.jpg",
+        "bits.png",
+        "grey-alpha.png",
+        *(n for n in SOUND if n.endswith("5.tif") or "sixteen" in n),
+    ):
         assert np.ptp(corner) < 12
     elif name in ("sixteen.png", "integers.tif", "floats.tif"):
         assert 60 < corner.mean() < 92  # the grey of pure red
@@ -250,7 +283,9 @@ def decode(content: bytes, tmp_path: Path, **options: object) -> Image.Image:
     ],
 )
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
-def test_resizing_gives_these_sizes(tmp_path: Path, resize: str, size: tuple, expected: tuple, form: str):
+def test_resizing_gives_these_sizes(
+    tmp_path: Path, resize: str, size: tuple, expected: tuple, form: str
+):
     assert decode(save(scene(1, size), form), tmp_path, resize=resize).size == expected
 
 
@@ -267,7 +302,9 @@ def test_pad_keeps_all_on_black_and_crop_keeps_the_middle(tmp_path: Path):
 
 @pytest.mark.parametrize("resize", ["shrink", "crop", "pad", "squish"])
 @pytest.mark.parametrize("size", [(1600, 1200), (1000, 3100), (790, 810)])
-def test_the_draft_mode_of_jpeg_scales_nothing_up_and_looks_the_same(tmp_path: Path, resize: str, size: tuple):
+def test_the_draft_mode_of_jpeg_scales_nothing_up_and_looks_the_same(
+    tmp_path: Path, resize: str, size: tuple
+):
     smooth = scene(3, (16, 12)).resize(size, Image.Resampling.BICUBIC)
     quick = np.asarray(decode(save(smooth, quality=95), tmp_path, resize=resize)).astype(float)
     full = np.asarray(decode(save(smooth, "PNG"), tmp_path, resize=resize)).astype(float)
@@ -275,7 +312,9 @@ def test_the_draft_mode_of_jpeg_scales_nothing_up_and_looks_the_same(tmp_path: P
     assert np.abs(quick - full).mean() < 3
 
 
-def test_a_decoder_that_crashes_costs_its_own_picture_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_decoder_that_crashes_costs_its_own_picture_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Decoders are C code fed by strangers. Processes inherit the patch: they are forked, where the system can fork."""
     if not hasattr(os, "fork"):
         pytest.skip("needs fork")
@@ -284,16 +323,22 @@ def test_a_decoder_that_crashes_costs_its_own_picture_only(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     context = multiprocessing.get_context("fork")
     pool = verify.ProcessPoolExecutor
-    monkeypatch.setattr(verify, "ProcessPoolExecutor", lambda workers: pool(workers, mp_context=context))
+    monkeypatch.setattr(
+        verify, "ProcessPoolExecutor", lambda workers: pool(workers, mp_context=context)
+    )
     decoder = verify.decode
     monkeypatch.setattr(
-        verify, "decode", lambda path, params: os._exit(11) if path.name == "5.jpg" else decoder(path, params)
+        verify,
+        "decode",
+        lambda path, params: os._exit(11) if path.name == "5.jpg" else decoder(path, params),
     )
     (tmp_path / "data/images/a").mkdir(parents=True)
     rows = []
     for number in range(12):
         (tmp_path / f"{number}.jpg").write_bytes(picture(number))
-        rows.append({"path": str(tmp_path / f"{number}.jpg"), "label": "a", "sha256": f"{number:064}"[::-1]})
+        rows.append(
+            {"path": str(tmp_path / f"{number}.jpg"), "label": "a", "sha256": f"{number:064}"[::-1]}
+        )
     params = VerifyParams(max_size=100, min_size=8, quality=90, max_pixels=10_000_000)
     results = list(verify.convert_all(rows, params))
     assert [number for number, result in enumerate(results) if "reason" in result] == [5]

@@ -7,13 +7,20 @@ import pytest
 import torch
 from PIL import Image
 
-from stages.vision import tta
-from stages.vision.batches import load_pictures
-from stages.vision.model import ModelConfig
-from stages.vision.predict import predict
+from pawprint.judging import tta
+from pawprint.pictures.batches import load_pictures
+from pawprint.training.inference import predict
+from pawprint.training.model import ModelConfig
 from tests.conftest import Project, make_pictures
 
-TRAIN = ("--table", "data/split.csv", "--model", "models/first.safetensors", "--metrics", "metrics/train")
+TRAIN = (
+    "--table",
+    "data/split.csv",
+    "--model",
+    "models/first.safetensors",
+    "--metrics",
+    "metrics/train",
+)
 
 
 def prepare(small: Project) -> None:
@@ -30,7 +37,10 @@ def test_show_batch_draws_training_pictures_alone_and_the_same_twice(small: Proj
     shown = (small.path / "metrics/show_batch.png").read_bytes()
     with Image.open(small.path / "metrics/show_batch.png") as image:
         assert image.size == (8 * 176, 5 * 196)
-        reds = [image.crop((i * 176, 0, i * 176 + 176, 176)).resize((1, 1)).getpixel((0, 0))[0] for i in range(8)]
+        reds = [
+            image.crop((i * 176, 0, i * 176 + 176, 176)).resize((1, 1)).getpixel((0, 0))[0]
+            for i in range(8)
+        ]
     assert max(reds) - min(reds) > 30  # both classes are among the first eight
     small.stage("show_batch")
     assert (small.path / "metrics/show_batch.png").read_bytes() == shown
@@ -70,14 +80,18 @@ def test_tta_is_fastais_mean_of_four_views_and_a_quarter_of_the_picture(project:
 
     still = {"min_scale": 1.0, "flip": 0.0, "rotate": 0, "zoom": 1.0, "warp": 0.0, "lighting": 0.0}
     project.edit(**{f"train.augment.{key}": value for key, value in still.items()})
-    same = tta.answer(model, config, paths, cpu)  # four times the picture itself: nothing but scaling differs
+    same = tta.answer(
+        model, config, paths, cpu
+    )  # four times the picture itself: nothing but scaling differs
     assert torch.allclose(same, plain, atol=0.01)
 
 
 def test_tta_weighs_views_and_picture_as_fastai(project: Project, asked, monkeypatch):
     """torch.lerp(views, picture, 0.25): views that say 1 and a picture that says 0 make 0.75."""
     _, config, paths = asked
-    said = iter([torch.tensor([[0.0]]), *[torch.tensor([[value]]) for value in (0.4, 0.8, 1.2, 1.6)]])
+    said = iter(
+        [torch.tensor([[0.0]]), *[torch.tensor([[value]]) for value in (0.4, 0.8, 1.2, 1.6)]]
+    )
     monkeypatch.setattr(tta, "predict", lambda *_: next(said))
     project.edit(**{"evaluate.tta": True})
     answer = tta.answer(torch.nn.Identity(), config, paths[:1], torch.device("cpu"))
@@ -91,7 +105,9 @@ def test_interpret_and_evaluate_honour_tta(small: Project):
     for name in ("baseline", "lr_find"):
         small.stage(name)
     small.stage("train", *TRAIN)
-    (small.path / "models/retrained.safetensors").write_bytes((small.path / "models/first.safetensors").read_bytes())
+    (small.path / "models/retrained.safetensors").write_bytes(
+        (small.path / "models/first.safetensors").read_bytes()
+    )
     (small.path / "data/cleaned.csv").write_bytes((small.path / "data/split.csv").read_bytes())
     answers = {}
     for tta_on in (False, True):

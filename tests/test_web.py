@@ -66,7 +66,9 @@ def site():
 def here_is_public(monkeypatch):
     """Let 127.0.0.1 pass for a public address: the rest of the rule stands."""
     right = network.is_public
-    monkeypatch.setattr(network, "is_public", lambda address: address == "127.0.0.1" or right(address))
+    monkeypatch.setattr(
+        network, "is_public", lambda address: address == "127.0.0.1" or right(address)
+    )
 
 
 def test_a_picture_comes_and_redirects_are_followed(site, here_is_public):
@@ -110,7 +112,10 @@ def test_addresses_outside_are_public():
 
 
 def test_a_name_with_one_inner_address_is_refused(monkeypatch):
-    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)) for address in ("93.184.215.14", "127.0.0.1")]
+    found = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80))
+        for address in ("93.184.215.14", "127.0.0.1")
+    ]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
     with pytest.raises(OSError, match=r".*") as caught:
         web.fetch("http://two.example/x.png")
@@ -120,8 +125,18 @@ def test_a_name_with_one_inner_address_is_refused(monkeypatch):
 def test_an_address_is_a_row_whether_it_may_be_fetched_or_not(tmp_path, site):
     write_export(tmp_path / "export")
     (tmp_path / "a.png").write_bytes(PICTURE)
-    for flags, words in (([], "--allow-urls fetches it"), (["--allow-urls"], "127.0.0.1, not a public address")):
-        done = predict(tmp_path / "export", f"{site}/green.png", tmp_path / "a.png", "--format", "jsonl", *flags)
+    for flags, words in (
+        ([], "--allow-urls fetches it"),
+        (["--allow-urls"], "127.0.0.1, not a public address"),
+    ):
+        done = predict(
+            tmp_path / "export",
+            f"{site}/green.png",
+            tmp_path / "a.png",
+            "--format",
+            "jsonl",
+            *flags,
+        )
         rows = [json.loads(line) for line in done.stdout.splitlines()]
         assert done.returncode == 1
         assert words in rows[0]["error"]

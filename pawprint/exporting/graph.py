@@ -1,0 +1,131 @@
+"""The exported graph: from uint8 pictures to probabilities and a score for "none of these".
+
+Normalisation, temperature and softmax are inside, so a caller cannot get them wrong. The score
+compares a picture with training pictures in the space of features before the head: the mean cosine
+distance to the five nearest. benchmarks/none_of_these.py compares this score with others.
+Source: Sun et al., "Out-of-distribution detection with deep nearest neighbors", arXiv:2204.06507.
+"""
+
+import io
+import warnings
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pawprint.exporting.temperature import fit_temperature
+from pawprint.params import StageError
+from pawprint.pictures.batches import Pictures
+from pawprint.training.model import Head, ModelConfig, body, normalise
+
+NEIGHBOURS = 5
+BANK = 1000  # training pictures to compare with, at most; 5 MB of features for lite0
+OUTPUTS = ("probabilities", "none_score")
+TOLERANCE = 1e-4  # largest difference allowed between an output of ONNX and the same of torch
+
+
+class ExportGraph(nn.Module):
+    """From uint8 pictures (N, S, S, 3) to probabilities (N, classes) and none_score (N,).
+
+    none_score is the mean cosine distance to the nearest training pictures, 0 to 2. The higher it
+    is, the likelier the picture is none of the classes.
+    """
+
+    bank: Tensor
+    temperature: Tensor
+
+    def __init__(self, model: nn.Module, config: ModelConfig) -> None:
+        super().__init__()
+        self.model, self.head, self.config = model, Head(model), config
+        self.register_buffer("bank", torch.zeros(0))
+        self.register_buffer("temperature", torch.ones(()))
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        features = body(self.model, normalise(pictures, self.config))
+        return self.answer(features)
+
+    def answer(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return probabilities and none_score for features (N, F)."""
+        probabilities = (self.head(features) / self.temperature).softmax(dim=1)
+        similarity = F.normalize(features) @ self.bank.T
+        nearest = similarity.topk(min(NEIGHBOURS, len(self.bank)), dim=1).values
+        return probabilities, 1 - nearest.mean(dim=1)
+
+    def remember(self, features: Tensor) -> None:
+        """Keep training features (N, F), at most BANK of them, evenly spaced."""
+        count = min(BANK, len(features))
+        chosen = np.unique(np.linspace(0, len(features) - 1, count).round().astype(int))
+        self.bank = F.normalize(features[chosen])
+
+    def calibrate(self, features: Tensor, targets: Tensor) -> None:
+        """Set the temperature from valid features (M, F) and targets (M,)."""
+        self.temperature = torch.tensor(fit_temperature(self.head(features), targets))
+
+
+@torch.no_grad()
+def build_graph(
+    model: nn.Module, config: ModelConfig, bank: Tensor, seen: Tensor, targets: Tensor
+) -> ExportGraph:
+    """Return the graph to export. The test split chooses nothing in it.
+
+    bank: features (N, F) of the training pictures; seen, targets: features (M, F) of the valid
+    pictures and their class indexes (M,), which set the temperature.
+    """
+    graph = ExportGraph(model.cpu(), config).eval()
+    graph.remember(bank)
+    graph.calibrate(seen, targets)
+    return graph
+
+
+def to_onnx(graph: ExportGraph, size: int) -> bytes:
+    """Return the graph as ONNX, for batches of any number. The same weights give the same bytes."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own notes about tracing and its newer exporter
+        torch.onnx.export(
+            graph,
+            (torch.zeros(2, size, size, 3, dtype=torch.uint8),),
+            buffer,
+            input_names=["pictures"],
+            output_names=list(OUTPUTS),
+            dynamic_axes={name: {0: "batch"} for name in ("pictures", *OUTPUTS)},
+            opset_version=17,
+            dynamo=False,
+        )
+    return buffer.getvalue()
+
+
+def run_onnx(content: bytes, pictures: Pictures) -> tuple[np.ndarray, np.ndarray]:
+    """Run an ONNX graph on uint8 pictures (N, S, S, 3).
+
+    Returns probabilities (N, classes) and none_score (N,).
+    """
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    batches = pictures.split(4)  # larger ones are slower
+    answers = [session.run(list(OUTPUTS), {"pictures": batch.numpy()}) for batch in batches]
+    probabilities = np.concatenate([each for each, _ in answers])
+    scores = np.concatenate([each for _, each in answers])
+    return probabilities, scores
+
+
+def check_onnx(
+    probabilities: np.ndarray, scores: np.ndarray, graph: ExportGraph, pictures: Pictures
+) -> float:
+    """Compare what ONNX answered about `pictures` with torch; return the largest difference.
+
+    probabilities: (N, classes); scores: (N,). Raises StageError if a class differs, or an output
+    by more than TOLERANCE.
+    """
+    with torch.inference_mode():
+        answers = [graph(batch) for batch in pictures.split(32)]
+    theirs = torch.cat([each for each, _ in answers]).numpy()
+    their_scores = torch.cat([each for _, each in answers]).numpy()
+    differences = np.abs(probabilities - theirs).max(), np.abs(scores - their_scores).max()
+    largest = float(max(differences))
+    if (probabilities.argmax(axis=1) != theirs.argmax(axis=1)).any() or largest > TOLERANCE:
+        raise StageError(
+            f"ONNX and torch disagree (an output by {largest:.1e}, allowed {TOLERANCE:.0e})"
+        )
+    return largest

@@ -1,0 +1,50 @@
+"""The exported graph in int8: static quantization of the convolutions, calibrated on training pictures.
+
+Weights have a scale a channel, activations one a tensor, set from their range over the pictures. Normalisation, the
+head, softmax and the comparison with training pictures stay in float: they cost little, and small errors there count.
+Source: Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference",
+arXiv:1712.05877, as onnxruntime.quantization does it.
+"""
+
+import logging
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import Tensor
+
+
+class Pictures(CalibrationDataReader):
+    """Training pictures, one at a time, as onnxruntime's calibration asks for them."""
+
+    def __init__(self, pictures: Tensor) -> None:
+        self.remaining = iter(pictures.split(1))
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        batch = next(self.remaining, None)
+        return None if batch is None else {"pictures": batch.numpy()}
+
+
+def quantize(content: bytes, pictures: Tensor) -> bytes:
+    """The ONNX graph `content` in int8, calibrated on uint8 pictures (N, S, S, 3); same input, same bytes."""
+    logging.getLogger().setLevel(logging.ERROR)  # advice to run what the next lines run
+    with tempfile.TemporaryDirectory() as folder:
+        given, ready, done = (
+            str(Path(folder) / f"{name}.onnx") for name in ("given", "ready", "done")
+        )
+        Path(given).write_bytes(content)
+        quant_pre_process(given, ready, skip_symbolic_shape=True)
+        quantize_static(
+            ready,
+            done,
+            Pictures(pictures),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "Clip", "Relu", "Add"],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        return onnx.load(done).SerializeToString(deterministic=True)

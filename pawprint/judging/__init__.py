@@ -1,0 +1,1 @@
+"""Judging: error rates and intervals, baselines, label errors, near duplicates, grids, the report."""

@@ -1,0 +1,97 @@
+"""Figures of a model's answers: errors, losses, calibration, and how often classes are confused."""
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import precision_recall_fscore_support
+
+from pawprint.judging.errors import error_of
+
+
+def tabulate(table: pd.DataFrame, probabilities: np.ndarray, classes: list[str]) -> pd.DataFrame:
+    """Return data/predictions.csv, one row per picture.
+
+    table: columns path, label and split; probabilities: (N, classes).
+    Columns: path, label, split, prediction, probability, loss (-log of the label's probability),
+    margin (the label's probability less the best other's), and p_CLASS for every class.
+    """
+    target = table["label"].map(classes.index).to_numpy()
+    rows = np.arange(len(table))
+    of_label = probabilities[rows, target]
+    others = probabilities.copy()
+    others[rows, target] = -1
+    best = probabilities.argmax(axis=1)
+    answers = table[["path", "label", "split"]].assign(
+        prediction=np.array(classes, dtype=object)[best],
+        probability=probabilities[rows, best],
+        loss=-np.log(np.maximum(of_label, 1e-12)),
+        margin=of_label - others.max(axis=1),
+    )
+    for i, name in enumerate(classes):
+        answers[f"p_{name}"] = probabilities[:, i]
+    return answers
+
+
+def summarise(answers: pd.DataFrame, classes: list[str]) -> dict[str, object]:
+    """Return the error and its interval, mean loss, calibration error, and figures per class."""
+    wrong = (answers["label"] != answers["prediction"]).to_numpy()
+    precision, recall, _, support = precision_recall_fscore_support(
+        answers["label"], answers["prediction"], labels=classes, zero_division=0
+    )
+    per_class = {
+        name: {"precision": float(p), "recall": float(r), "support": int(n)}
+        for name, p, r, n in zip(classes, precision, recall, support, strict=True)
+    }
+    return {
+        **error_of(wrong),
+        "loss": float(answers["loss"].mean()),
+        "calibration_error": calibration_error(answers["probability"].to_numpy(), ~wrong),
+        "classes": per_class,
+    }
+
+
+def calibration_error(probability: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
+    """Return the expected calibration error, over equal-width bins of confidence.
+
+    It is how far confidence and accuracy lie apart, on average over the pictures.
+    probability: (N,) of the predicted class; right: bool (N,).
+    Source: Guo et al., "On calibration of modern neural networks", arXiv:1706.04599.
+    """
+    rows = reliability(probability, right, bins)
+    return sum(abs(row["sure"] - row["right"]) * row["pictures"] for row in rows) / len(probability)
+
+
+def reliability(
+    probability: np.ndarray, right: np.ndarray, bins: int = 10
+) -> list[dict[str, float | int]]:
+    """Return how often the model is right at each confidence, one row per bin that holds pictures.
+
+    probability, right: as in `calibration_error`.
+    """
+    index = np.minimum((probability * bins).astype(int), bins - 1)
+    return [
+        {
+            "from": b / bins,
+            "to": (b + 1) / bins,
+            "pictures": int((index == b).sum()),
+            "sure": float(probability[index == b].mean()),
+            "right": float(right[index == b].mean()),
+        }
+        for b in sorted(set(index.tolist()))
+    ]
+
+
+def confusion_matrix(valid: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+    """Return how often each class (row) is taken for each (column)."""
+    counts = pd.crosstab(valid["label"], valid["prediction"])
+    return counts.reindex(index=classes, columns=classes, fill_value=0)
+
+
+def most_confused(confusion: pd.DataFrame) -> list[tuple[str, str, int]]:
+    """Return (actual, predicted, pictures) of the confused pairs, the most frequent first."""
+    pairs = []
+    for actual in confusion.index:
+        for predicted in confusion.columns:
+            count = int(confusion.loc[actual, predicted])
+            if actual != predicted and count:
+                pairs.append((actual, predicted, count))
+    return sorted(pairs, key=lambda pair: -pair[2])

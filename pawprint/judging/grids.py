@@ -1,0 +1,46 @@
+"""Pictures side by side, as fast.ai's `show_batch` and `plot_top_losses`."""
+
+import io
+import math
+from collections.abc import Iterable, Sequence
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+TILE, LINE = 176, 20
+
+
+def picture_grid(paths: Sequence[str], captions: Sequence[str], columns: int = 6) -> bytes:
+    """A PNG of picture files, each over its caption of two lines; the same input gives the same bytes."""
+    return tiles(map(square, paths), captions, columns, lines=2)
+
+
+def tiles(
+    images: Iterable[Image.Image], captions: Sequence[str], columns: int, lines: int
+) -> bytes:
+    """A PNG of square images, each over its caption of so many lines; an empty image leaves its place free."""
+    height = TILE + lines * LINE
+    grid = Image.new(
+        "RGB", (columns * TILE, max(1, math.ceil(len(captions) / columns)) * height), "white"
+    )
+    draw, font = ImageDraw.Draw(grid), ImageFont.load_default(13)
+    for i, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        x, y = i % columns * TILE, i // columns * height
+        grid.paste(image.resize((TILE - 4, TILE - 4)), (x + 2, y + 2))
+        draw.multiline_text(
+            (x + TILE // 2, y + TILE),
+            caption,
+            "black",
+            font,
+            anchor="ma",
+            align="center",
+            spacing=2,
+        )
+    buffer = io.BytesIO()
+    grid.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def square(path: str) -> Image.Image:
+    """The middle of a picture file, at the size of a tile."""
+    with Image.open(path) as image:
+        return ImageOps.fit(image.convert("RGB"), (TILE - 4, TILE - 4))

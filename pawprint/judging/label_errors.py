@@ -1,0 +1,148 @@
+"""Which labels are likely wrong, and which pictures belong to no class.
+
+Label errors are found by confident learning (Northcutt et al., arXiv:1911.00068; the library
+cleanlab). Every picture is judged by a linear model on pretrained features that was fitted without
+the picture and without its near duplicates. Odd ones out lie far from all others in these features.
+"""
+
+import numpy as np
+import pandas as pd
+import torch
+from cleanlab.filter import find_label_issues
+from cleanlab.rank import get_label_quality_scores
+from sklearn import config_context
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+
+from pawprint.pictures.batches import Pictures, load_pictures
+from pawprint.training.inference import in_batches
+from pawprint.training.model import Head, ModelConfig, body, create_model
+from pawprint.training.recipe import TrainParams
+
+DRAWS, MANY = 5, 10_000  # drawings of the folds; fewer if they would judge more than MANY in all
+
+
+def judge_labels(
+    rows: pd.DataFrame,
+    recipe: TrainParams,
+    device: torch.device,
+    *,
+    folds: int,
+    threshold: float,
+    odd: float,
+) -> pd.DataFrame:
+    """Return how likely each label is wrong, one row per picture, the lowest score first.
+
+    rows: columns path, label, group and split; folds, threshold, odd: as in `CleanParams`.
+    Columns: path, label, split, suggestion, probability, score, issue, suspected, distance, odd.
+    score: the label's probability out of fold, 0 to 1 (cleanlab's self-confidence); probability:
+    the suggestion's; issue: cleanlab's confident learning finds one, or it is suspected;
+    suspected: the model is at least `threshold` sure of another label, which is what is acted on;
+    distance, odd: see `odd_ones_out`.
+    """
+    classes = sorted(rows["label"].unique())
+    model, config = create_model(recipe, classes)
+    paths = rows["path"].tolist()
+    pictures = load_pictures(paths, config.size, config.resize, config.interpolation)
+    last, maps = describe(model, pictures, config, device)
+    target, groups = rows["label"].map(classes.index).to_numpy(), rows["group"].to_numpy()
+
+    probabilities = out_of_fold(maps, target, groups, folds, recipe.seed)
+    best = probabilities.argmax(axis=1)
+    sure = probabilities[np.arange(len(rows)), best]
+    suspected = (best != target) & (sure >= threshold)
+    issue = find_label_issues(
+        target, probabilities, filter_by="both", min_examples_per_class=0, n_jobs=1
+    )
+    distance, is_odd = odd_ones_out(last, groups, odd)
+    judged = rows[["path", "label", "split"]].assign(
+        suggestion=np.array(classes, dtype=object)[best],
+        probability=sure,
+        score=get_label_quality_scores(target, probabilities),
+        issue=np.where(issue | suspected, "yes", ""),
+        suspected=np.where(suspected, "yes", ""),
+        distance=distance,
+        odd=np.where(is_odd, "yes", ""),
+    )
+    return judged.sort_values(["score", "path"])
+
+
+def describe(
+    model: nn.Module, pictures: Pictures, config: ModelConfig, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the head would see, (N, F), and figures of the last block's maps, (N, 2 C).
+
+    The figures are the mean and the standard deviation of every channel. All are means over a
+    picture and its mirror image. The maps find more wrong labels than what the head would see: the
+    layers after the last block are specialised in the thousand classes of ImageNet.
+    """
+
+    def look(inputs: Tensor) -> Tensor:
+        if not hasattr(model, "forward_intermediates"):
+            seen = body(model, inputs)
+            return torch.cat([seen, seen], dim=1)
+        last, (maps,) = model.forward_intermediates(inputs, indices=1)
+        spread, mean = torch.std_mean(maps, dim=(2, 3), correction=0)
+        return torch.cat([model.forward_head(last, pre_logits=True), mean, spread], dim=1)
+
+    def look_twice(inputs: Tensor) -> Tensor:
+        return (look(inputs) + look(inputs.flip(3))) / 2
+
+    with torch.no_grad():
+        both = in_batches(look_twice, model, pictures, config, device)
+    last, maps = both.tensor_split([Head(model).in_features], dim=1)
+    return last.double().numpy(), maps.double().numpy()
+
+
+def out_of_fold(
+    seen: np.ndarray, target: np.ndarray, groups: np.ndarray, folds: int, seed: int
+) -> np.ndarray:
+    """Return probabilities (N, classes) by linear models fitted without the picture and its group.
+
+    seen: features (N, F); target: class indexes (N,); groups: (N,).
+    """
+    # a single drawing of the folds judges by luck if pictures are few: take the mean of several
+    draws = int(np.clip(MANY // len(target), 1, DRAWS))
+
+    # turn the features: no more columns than pictures, and the same to a linear model
+    scaled = StandardScaler().fit_transform(seen) / np.sqrt(seen.shape[1])
+    left, singular, _ = np.linalg.svd(scaled, full_matrices=False)
+    turned = left * singular
+
+    # judge twice: the second time a picture counts as much as the first judge believed its label,
+    # so that wrong labels teach less
+    weight = np.ones(len(target))
+    for _ in range(2):
+        probabilities = np.zeros((len(target), target.max() + 1))
+        for draw in range(draws):
+            splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed + draw)
+            for fit, ask in splitter.split(turned, target, groups):
+                linear = LogisticRegression(C=20, max_iter=1000)
+                linear.fit(turned[fit], target[fit], weight[fit])
+                cells = np.ix_(ask, linear.classes_)
+                probabilities[cells] += linear.predict_proba(turned[ask]) / draws
+        weight = probabilities[np.arange(len(target)), target] / probabilities.max(axis=1)
+    return probabilities
+
+
+def odd_ones_out(
+    seen: np.ndarray, groups: np.ndarray, threshold: float, neighbours: int = 5
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far each picture lies from its nearest others, (N,), and whether that is odd.
+
+    seen: features (N, F); groups: (N,), of each of which one picture is compared with. The
+    distance is the mean cosine distance to `neighbours` others. It is odd, bool (N,), if it is
+    above the median by `threshold` robust standard deviations (1.4826 times the median absolute
+    deviation, which is the standard deviation of a normal distribution).
+    """
+    _, first = np.unique(groups, return_index=True)
+    reference = seen[np.sort(first)]
+    count = min(neighbours + 1, len(reference))
+    nearest = NearestNeighbors(n_neighbors=count, metric="cosine").fit(reference)
+    with config_context(working_memory=64):  # MB of distances at a time
+        distance = nearest.kneighbors(seen)[0][:, 1:].mean(axis=1)
+    spread = 1.4826 * np.median(np.abs(distance - np.median(distance)))
+    return distance, distance > np.median(distance) + threshold * max(spread, 1e-6)

@@ -1,0 +1,126 @@
+"""The report of the stage interpret: one HTML page that works offline, and the confusion matrix.
+
+The template is report.html.j2 beside this file.
+"""
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
+from PIL import Image, ImageOps
+
+from pawprint.judging.errors import BASELINES, NAMES
+from pawprint.judging.figures import confusion_matrix, most_confused
+
+THUMBNAIL = 160  # pixels a side
+SHOWN = 8  # pictures in each of the smaller grids
+
+
+def render(
+    figures: dict,
+    valid: pd.DataFrame,
+    worst: pd.DataFrame,
+    looks: list[Image.Image],
+    bins: list[dict],
+    baselines: dict[str, dict],
+    classes: list[str],
+) -> str:
+    """Render the report as one HTML page with its pictures inside.
+
+    figures: from `summarise`; valid: rows of data/predictions.csv; worst: those of the top losses;
+    looks: where the model looked, one per row of `worst`; bins: from `reliability`; baselines: the
+    errors of the baselines on valid, by name.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    confusion = confusion_matrix(valid, classes)
+    top_losses = [
+        (thumbnail(row.path), data_address(look), row)
+        for row, look in zip(worst.itertuples(), looks, strict=True)
+    ]
+    grids = [
+        (title, text, [(thumbnail(row.path), row) for row in rows.itertuples()])
+        for title, text, rows in galleries(valid, classes)
+    ]
+    compared = [(NAMES[name], baselines[name]["error_rate"]) for name in BASELINES]
+    return environment.get_template("report.html.j2").render(
+        figures=figures,
+        classes=classes,
+        confusion=confusion,
+        bins=bins,
+        most_confused=most_confused(confusion),
+        worst=top_losses,
+        galleries=grids,
+        n_valid=figures["pictures"],
+        n_wrong=figures["wrong"],
+        beside=[*compared, ("this model", figures["error_rate"])],
+    )
+
+
+def galleries(valid: pd.DataFrame, classes: list[str]) -> list[tuple[str, str, pd.DataFrame]]:
+    """Return the report's smaller grids: title, what it shows, and its rows of `valid`."""
+    wrong = valid["label"] != valid["prediction"]
+    unsure = valid.sort_values(["probability", "path"])
+    rng = np.random.default_rng(0)
+    mixed = valid.iloc[rng.permutation(len(valid))]
+    is_wrong = wrong.loc[mixed.index]
+    grids = [
+        ("Least sure", "The model hesitates most here.", unsure),
+        ("Right, at random", "What it gets right, not picked.", mixed[~is_wrong]),
+        ("Wrong, at random", "What it gets wrong, not picked.", mixed[is_wrong]),
+    ]
+    for name in classes:
+        of_class = valid[valid["label"] == name].sort_values(["loss", "path"])
+        missed = of_class["label"] != of_class["prediction"]
+        grids.append((f"{name}: most correct", "Surest and right.", of_class[~missed]))
+        grids.append((f"{name}: most incorrect", "Surest and wrong.", of_class[missed][::-1]))
+    return [(title, text, rows.head(SHOWN)) for title, text, rows in grids]
+
+
+def draw_confusion(confusion: pd.DataFrame) -> bytes:
+    """Draw the confusion matrix as a PNG, darker for a larger share of its row.
+
+    The same input gives the same bytes.
+    """
+    side = 2.2 + 0.7 * len(confusion)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.add_subplot(xlabel="predicted", ylabel="actual")
+    share = confusion.to_numpy() / confusion.sum(axis=1).clip(lower=1).to_numpy()[:, None]
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(confusion)), confusion.columns, rotation=45, ha="right")
+    axes.set_yticks(range(len(confusion)), confusion.index)
+    for (row, column), part in np.ndenumerate(share):
+        colour = "white" if part > 0.5 else "black"
+        count = str(confusion.iloc[row, column])
+        axes.text(column, row, count, ha="center", va="center", color=colour)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def captions(rows: pd.DataFrame) -> list[str]:
+    """Return the captions of pictures: prediction / label, loss / probability."""
+    return [
+        f"{r.prediction} / {r.label}\n{r.loss:.2f} / {r.probability:.2f}" for r in rows.itertuples()
+    ]
+
+
+def thumbnail(path: str) -> str:
+    """Return a small square of a picture as a data: address."""
+    with Image.open(path) as image:
+        return data_address(ImageOps.fit(image.convert("RGB"), (THUMBNAIL, THUMBNAIL)))
+
+
+def data_address(image: Image.Image) -> str:
+    """Return a picture as a data: address, about 5 kB."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=75)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

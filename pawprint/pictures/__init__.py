@@ -1,0 +1,8 @@
+"""Pictures: the only way a file becomes pixels. Formats, decoding, squares, hashes, batches."""
+
+from pathlib import PurePath
+
+
+def picture_name(path: str) -> str:
+    """Return what a picture is called, whatever its label: the hash that its file is named after."""
+    return PurePath(path).stem

@@ -1,0 +1,59 @@
+"""What a file is, by its first bytes: neither its name nor what a server calls it says so."""
+
+import hashlib
+import re
+from typing import IO
+
+HEAD = 512  # bytes that are enough to tell
+
+MAGIC = [
+    (rb"\xff\xd8\xff", "image/jpeg", ".jpg"),
+    (rb"\x89PNG\r\n\x1a\n", "image/png", ".png"),
+    (rb"GIF8[79]a", "image/gif", ".gif"),
+    (rb"RIFF....WEBP", "image/webp", ".webp"),
+    (rb"BM", "image/bmp", ".bmp"),
+    (rb"II\*\0|MM\0\*", "image/tiff", ".tif"),
+    (rb"....ftyp(avif|avis)", "image/avif", ".avif"),
+    (rb"....ftyp(heic|heix|mif1|msf1)", "image/heic", ".heic"),
+    (rb"\x00\x00\x01\x00", "image/x-icon", ".ico"),
+    (rb"P[1-7]\s", "image/x-portable-anymap", ".pnm"),
+    (rb"%PDF", "application/pdf", ".pdf"),
+    (rb"PK\x03\x04", "application/zip", ".zip"),
+    (rb"\x1f\x8b", "application/gzip", ".gz"),
+]
+SUFFIXES = {kind: suffix for _, kind, suffix in MAGIC}
+# Text that stands where a picture was: a page that says "not found", an answer of some API, a drawing in SVG.
+TEXT = re.compile(
+    rb"(\xef\xbb\xbf)?\s*(<!doctype|<html|<head|<body|<script|<\?xml|<svg|<!--|\{|\[)",
+    re.IGNORECASE,
+)
+
+
+def kind_of(head: bytes) -> str:
+    """The content type that the first HEAD bytes of a file call for.
+
+    Text of the kinds that stand in for a picture is `text/html`, `image/svg+xml` or `text/plain`; what is not
+    recognised is `application/octet-stream`, and verify looks at it as it looks at all.
+    """
+    for pattern, kind, _ in MAGIC:
+        if re.match(pattern, head, re.DOTALL):
+            return kind
+    text = TEXT.match(head)
+    if text and b"<svg" in head.lower():
+        return "image/svg+xml"
+    if text:
+        return "text/plain" if text[2] in (b"{", b"[") else "text/html"
+    return "application/octet-stream"
+
+
+def is_page(kind: str) -> bool:
+    """Whether a content type of `kind_of` is text that stands where a picture was expected."""
+    return kind.startswith("text/") or kind == "image/svg+xml"
+
+
+def digest(file: IO[bytes], algorithm: str) -> str:
+    """The hash of an open file, in hex digits, read a mebibyte at a time."""
+    state = hashlib.new(algorithm)
+    while block := file.read(1 << 20):
+        state.update(block)
+    return state.hexdigest()

@@ -1,0 +1,189 @@
+"""The tables and figures between stages: CSV and JSON, written whole or not at all.
+
+The same content gives the same bytes. Tables are read strictly, because people edit them and git
+merges them: what is not understood is an error that names the line.
+"""
+
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pawprint.params import StageError
+
+CONFLICT = re.compile(r"<{7}( |$)|={7}$|>{7}( |$)|\|{7}( |$)")  # what git leaves in a merged file
+
+
+def write_bytes(path: Path | str, content: bytes, durable: bool = False) -> None:
+    """Write a file so that a reader, or a killed run, sees the old content or the new, no mixture.
+
+    durable: the content reaches the disk before the file gets its name, for what cannot be made
+    again after a power cut.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # which a full disk leaves out
+        raise
+
+
+class _Lines:
+    """Takes lines that end in `\\r\\n` from a CSV writer and keeps them with `\\n`.
+
+    A writer quotes only the line ends that it uses itself. This way it quotes every `\\r` in a cell.
+    """
+
+    def __init__(self) -> None:
+        self.buffer = io.StringIO()
+
+    def write(self, line: str) -> int:
+        return self.buffer.write(line.removesuffix("\r\n") + "\n")
+
+
+def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    """Return a table as CSV: comma, `\\n` line ends, quotes where they are needed, UTF-8."""
+    lines = _Lines()
+    writer = csv.writer(lines, lineterminator="\r\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return lines.buffer.getvalue().encode("utf-8")
+
+
+def write_table(path: Path | str, table: pd.DataFrame, durable: bool = False) -> None:
+    """Write a CSV; floats as the shortest decimal of six significant digits."""
+    columns = [_texts(table[name]) for name in table.columns]
+    rows = zip(*columns, strict=True)
+    write_bytes(path, to_csv(list(map(str, table.columns)), rows), durable)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table as text. lines: the number of the line on which each row ends."""
+
+    header: list[str]
+    rows: list[list[str]]
+    lines: list[int]
+
+
+def parse_rows(content: bytes, where: str, delimiter: str = ",") -> Rows:
+    """Parse a CSV strictly: a byte order mark and any line ends are fine, nothing else unusual is.
+
+    Empty lines are skipped. Raises StageError that names the line, for text that is not UTF-8, a
+    NUL, a merge conflict, a column named twice, and a row that is shorter or longer than the header.
+    """
+    refuse_odd_text(content, where)
+    text = content.decode("utf-8-sig")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    header: list[str] | None = None
+    rows, lines = [], []
+    try:
+        for cells in reader:
+            if not any(cells):
+                continue
+            if header is None:
+                header = cells
+            elif len(cells) != len(header):
+                raise StageError(
+                    f"{where}, line {reader.line_num}: {len(cells)} cells, the header has "
+                    f"{len(header)}; put quotes around a cell that holds the delimiter"
+                )
+            else:
+                rows.append(cells)
+                lines.append(reader.line_num)
+    except csv.Error as error:
+        raise StageError(f"{where}, line {reader.line_num}: not CSV ({error})") from None
+    header = header or []
+    twice = [name for name in header if header.count(name) > 1]
+    if twice:
+        raise StageError(f"{where}, line 1: the column {twice[0]!r} is named twice")
+    return Rows(header, rows, lines)
+
+
+def refuse_odd_text(content: bytes, where: str) -> None:
+    """Raise StageError that names the first line which is not UTF-8, holds a NUL or a conflict."""
+    for number, line in enumerate(content.splitlines(), start=1):
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError:
+            raise StageError(f"{where}, line {number}: not UTF-8; save the file as UTF-8") from None
+        if "\0" in text:
+            raise StageError(f"{where}, line {number}: holds a NUL; the file is damaged")
+        if CONFLICT.match(text):
+            raise StageError(
+                f"{where}, line {number}: {text[:40]!r} is left from a merge; resolve the conflict"
+            )
+
+
+def read_table(path: Path | str, **types: Any) -> pd.DataFrame:
+    """Read a CSV. All cells are text; `types` names the columns that are numbers.
+
+    Raises StageError if the file is missing or is not such a table; see `parse_rows`.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise StageError(f"{path} is missing: `dvc repro` makes it") from None
+    table = parse_rows(content, str(path))
+    try:
+        return pd.DataFrame(table.rows, columns=table.header, dtype=str).astype(types)
+    except (ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise StageError(f"{path} is not the table this stage expects: {reason}") from None
+
+
+def _texts(column: pd.Series) -> list[object]:
+    """Return a column as the CSV writer takes it: floats shortened, what is missing empty."""
+    if column.dtype.kind == "f":
+        return ["" if value != value else f"{value:.6g}" for value in column]
+    return ["" if value != value else value for value in column]
+
+
+def write_json(path: Path | str, content: Mapping[str, Any], digits: int | None = 6) -> None:
+    """Write JSON, indented, numbers rounded to `digits` decimals; None for all of them."""
+    plain = _plain(content, digits)
+    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, (text + "\n").encode("utf-8"))
+
+
+def read_json(path: Path | str) -> dict[str, Any]:
+    """Read a JSON file written by another stage. Raises StageError if it is missing or damaged."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StageError(f"{path} is missing: `dvc repro` makes it") from None
+    except ValueError as error:
+        raise StageError(f"{path} is damaged ({error}): `dvc repro` makes it again") from None
+
+
+def counts(values: Iterable[str]) -> dict[str, int]:
+    """Return how often each value occurs, sorted by value."""
+    found = pd.Series(list(values), dtype=object).value_counts().sort_index()
+    return {str(key): int(n) for key, n in found.items()}
+
+
+def _plain(value: Any, digits: int | None) -> Any:
+    """Return a value as JSON takes it, its numbers rounded."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, digits) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, digits) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return round(value, digits) if isinstance(value, float) and digits is not None else value

@@ -1,1 +1,0 @@
-"""What training needs: model, augment, batches, learner, schedule, predict."""
