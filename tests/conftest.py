@@ -1,45 +1,18 @@
 """Projects for every test that runs stages, and the pictures to run them on."""
 
 import shutil
-import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from tests.project import ROOT, Project
+from tests.support.project import ROOT, TINY, Project, expect, make_pictures, shrink
 
-PHOTOS = ROOT.parent / "shared" / "data"
+pytest_plugins = ["tests.support.browser"]
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     return Project(tmp_path / "project")
-
-
-def make_pictures(folder: Path, classes: dict[str, int], size: int = 96) -> None:
-    """Write pictures that a small model can tell apart: a class has its own main colour, a picture its own pattern."""
-    colours = [(190, 60, 50), (50, 160, 70), (60, 80, 190)]
-    for (name, count), colour in zip(classes.items(), colours, strict=False):
-        (folder / name).mkdir(parents=True)
-        for i in range(count):
-            noise = np.random.default_rng([i, *colour])
-            blocks = Image.fromarray(noise.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize(
-                (size, size)
-            )
-            Image.blend(Image.new("RGB", (size, size), colour), blocks, 0.45).save(
-                folder / name / f"{i:03}.jpg"
-            )
-
-
-TINY = {
-    "gather.source": "folder",
-    "compute.device": "cpu",
-    "train.arch": "test_efficientnet",
-    "train.pretrained": False,
-    "train.size": 64,
-}
 
 
 @pytest.fixture
@@ -48,21 +21,6 @@ def small(project: Project) -> Project:
     make_pictures(project.path / "data/own", {"red": 30, "green": 30})
     project.edit(**TINY, **{"train.train_size": 64, "train.freeze_epochs": 2, "train.epochs": 2})
     return project
-
-
-def shrink(project: Project) -> None:
-    """Sixty drawn pictures and one short epoch, everything else as the default run."""
-    project.edit("data/sources/sample.yaml", size=60)
-    project.edit(
-        **{
-            "compute.threads": 2,  # the order in which threads add up decides the last bits
-            "train.size": 96,
-            "train.train_size": 64,
-            "train.epochs": 1,
-            "clean.folds": 2,
-            "clean.auto": "flag",
-        }
-    )
 
 
 @pytest.fixture(scope="session")
@@ -88,22 +46,3 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Project:
     )
     expect(project, "dvc", "push")
     return project
-
-
-def expect(project: Project, *command: str, **environment: str) -> str:
-    """Run a command in the project, expect it to succeed; what it printed."""
-    done = project.run(*command, **environment)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def clone(origin: Project, path: Path) -> Project:
-    """A second checkout of a project in git, without its data."""
-    subprocess.run(["git", "clone", "-q", str(origin.path), str(path)], check=True)
-    project = Project.__new__(Project)
-    project.path = path
-    return project
-
-
-def lock(project: Project) -> str:
-    return (project.path / "dvc.lock").read_text()

@@ -8,21 +8,8 @@ import sys
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT, Project, clone, expect
+from tests.support.project import ROOT, STAGES, Project, clone, expect
 
-STAGES = [
-    "gather",
-    "verify",
-    "split",
-    "baseline",
-    "lr_find",
-    "train",
-    "interpret",
-    "clean",
-    "retrain",
-    "evaluate",
-    "export",
-]
 # What each module imports from here, each in a process of its own, after what takes long was imported once for all.
 IMPORTS = """
 import importlib, os, sys

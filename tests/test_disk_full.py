@@ -13,10 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Project, clone, expect, lock
-from tests.gather_world import Server, World, picture
-from tests.test_chain import STAGES
-from tests.test_sources import tar
+from tests.support.project import STAGES, Project, clone, expect, lock
+from tests.support.world import Server, World, picture, tar
 
 MEGABYTES = 400
 PAGE = 4096  # what a tmpfs takes for the smallest file

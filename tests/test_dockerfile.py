@@ -13,8 +13,8 @@ import urllib.request
 import pytest
 from packaging.requirements import Requirement
 
-from tests.conftest import ROOT
-from tests.exported import write_export
+from tests.support.exported import write_export
+from tests.support.project import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Project, clone, expect
+from tests.support.project import ROOT, Project, clone, expect
 
 PAGE = ROOT / "docs/experiments.md"
 BLOCK = re.compile(r"```bash\n(.*?)```\n(?:```text\n(.*?)```)?", re.DOTALL)

@@ -6,7 +6,7 @@ from pawprint.params import StageError, load_params, load_yaml
 from pawprint.training.recipe import TrainParams
 from stages.gather import GatherParams
 from stages.split import SplitParams
-from tests.conftest import ROOT, Project
+from tests.support.project import ROOT, Project
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Project, clone, expect, lock
-from tests.test_chain import STAGES
+from tests.support.project import STAGES, Project, clone, expect, lock
 
 pytestmark = pytest.mark.slow
 

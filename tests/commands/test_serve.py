@@ -1,0 +1,323 @@
+"""`pawprint serve` over real HTTP: right answers, and nothing that a client sends brings it down."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zlib
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies
+
+from benchmarks.serve import Run, memory
+from pawprint.commands.serve import make_app
+from pawprint.exporting.shipped.predict import Classifier
+from tests.support.commands import ServeProcess
+from tests.support.exported import picture, write_export
+from tests.support.project import ROOT
+
+ALLOWED = {200, 400, 413, 415, 422, 503}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    running = ServeProcess(
+        write_export(tmp_path_factory.mktemp("serve") / "export"), "--max-megabytes", "1"
+    )
+    yield running
+    running.stop()
+
+
+def test_raw_bodies_and_forms_are_answered_alike(server):
+    raw = server.predict(picture("green"))
+    form = httpx.post(f"{server.url}/predict", files={"file": ("x.jpg", picture("green"))})
+    assert raw.status_code == form.status_code == 200
+    assert raw.json() == form.json()
+    assert raw.json()["label"] == "green"
+    assert sum(raw.json()["probabilities"].values()) == pytest.approx(1)
+
+
+def test_what_is_no_picture_is_refused_with_a_reason(server):
+    refused = {
+        b"": 415,
+        b"<html>": 415,
+        b"%PDF-1.7": 415,
+        picture("red", (300, 300))[:80]: 422,
+    }
+    for content, status in refused.items():
+        answer = server.predict(content)
+        assert answer.status_code == status, content
+        assert answer.json()["error"]
+    assert httpx.post(f"{server.url}/predict", files={}, data={"a": "b"}).status_code == 415
+    assert httpx.post(f"{server.url}/predict", files={"x": (None, "text")}).status_code == 400
+    assert server.predict(b"x", **{"content-type": "multipart/form-data"}).status_code == 400
+
+
+def test_a_large_body_is_refused_while_it_comes(server):
+    assert server.predict(b"\xff" * 1_100_000).status_code == 413
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(server):
+    header = b"IHDR" + (60_000).to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00"
+    data = b"IDAT" + zlib.compress(bytes(1000))
+
+    def chunk(body: bytes) -> bytes:
+        return (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(header) + chunk(data) + chunk(b"IEND")
+    answer = server.predict(bomb)
+    assert answer.status_code == 422
+    assert "megapixels" in answer.json()["error"]
+
+
+def test_other_paths_and_methods_are_refused_as_json_or_page(server):
+    assert httpx.get(f"{server.url}/predict").status_code in (404, 405)
+    assert httpx.get(f"{server.url}/../../etc/passwd").status_code == 404
+    assert httpx.get(f"{server.url}/%2e%2e/cli.py").status_code == 404
+
+
+def test_every_answer_carries_security_headers(server):
+    for path in ("/", "/model", "/nowhere", "/page.js"):
+        headers = httpx.get(server.url + path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+
+
+def test_metrics_count_answers(server):
+    before = httpx.get(f"{server.url}/metrics").text
+    server.predict(picture("red"))
+    after = httpx.get(f"{server.url}/metrics").text
+    assert count(after) == count(before) + 1
+
+
+def count(metrics: str) -> float:
+    lines = [
+        line
+        for line in metrics.splitlines()
+        if line.startswith('pawprint_predictions_total{status="200"}')
+    ]
+    return float(lines[0].split()[1]) if lines else 0
+
+
+SEEDS = [picture("red", form=form) for form in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")]
+FORM = (
+    b"--x\r\nContent-Disposition: form-data; name=f; filename=a\r\n\r\n"
+    + SEEDS[0]
+    + b"\r\n--x--\r\n"
+)
+
+
+@strategies.composite
+def malformed(draw) -> tuple[bytes, str]:
+    """A body and its content type: bytes from nowhere, or a picture or form with bytes changed and the end cut off."""
+    kind = draw(
+        strategies.sampled_from(
+            ["multipart/form-data; boundary=x", "multipart/form-data", "image/jpeg", "", "a/b;c"]
+        )
+    )
+    if draw(strategies.integers(0, 4)) == 0:
+        return draw(strategies.binary(max_size=400)), kind
+    content = bytearray(draw(strategies.sampled_from([*SEEDS, FORM])))
+    places = strategies.tuples(
+        strategies.integers(0, len(content) - 1), strategies.integers(0, 255)
+    )
+    for place, value in draw(strategies.lists(places, min_size=1, max_size=12)):
+        content[place] = value
+    return bytes(content[: draw(strategies.integers(1, len(content)))]), kind
+
+
+def test_two_thousand_malformed_bodies_give_no_server_error(server):
+    codes = Counter()
+
+    @settings(
+        max_examples=2000,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(malformed())
+    def try_one(sent: tuple[bytes, str]) -> None:
+        body, kind = sent
+        answer = client.post(f"{server.url}/predict", content=body, headers={"content-type": kind})
+        codes[answer.status_code] += 1
+        assert answer.status_code in ALLOWED - {503}
+        assert answer.status_code == 200 or answer.json()["error"]
+
+    with httpx.Client(timeout=30) as client:
+        try_one()
+    assert codes.total() >= 2000
+    assert {200, 400, 415, 422} <= set(codes)
+    assert server.predict(picture("blue")).json()["label"] == "blue"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nContent-Length: 5\r\n\r\nabcde",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /predict HTTP/9.9\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=\xff\r\n\r\n",
+        b"\x00" * 50 + b"\r\n\r\n",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+    ],
+)
+def test_malformed_requests_give_no_server_error(server, request_):
+    with socket.create_connection(server.address, timeout=10) as connection:
+        connection.sendall(request_)
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.recv(100)
+    assert not answer or answer.startswith(b"HTTP/1.1 4"), answer
+    assert httpx.get(f"{server.url}/healthz").status_code == 200
+
+
+def test_many_clients_at_once_get_right_answers_or_503(tmp_path):
+    server = ServeProcess(write_export(tmp_path / "export"), "--queue", "2")
+    colours = ["red", "green", "blue"] * 40
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(
+            pool.map(lambda colour: server.predict(picture(colour, (900, 900))), colours)
+        )
+    for colour, answer in zip(colours, answers, strict=True):
+        assert answer.status_code in (200, 503)
+        if answer.status_code == 200:
+            assert answer.json()["label"] == colour
+        else:
+            assert answer.headers["retry-after"] == "1"
+    assert {answer.status_code for answer in answers} == {200, 503}
+    server.stop()
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("--port", "99999"), ("--port", "x"), ("--queue", "0"), ("--max-megabytes", "-1")],
+)
+def test_an_impossible_number_is_refused(flag, value):
+    done = subprocess.run(
+        [sys.executable, "-m", "pawprint", "serve", "export", flag, value],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert f"argument {flag}: " in done.stderr
+    assert value in done.stderr.splitlines()[-1]
+
+
+def test_a_body_that_never_comes_gives_up_its_place(tmp_path):
+    """Else a few clients that send nothing could fill the queue for good."""
+    app = make_app(Classifier(write_export(tmp_path / "export")), queue=1, patience=0.1)
+    sent = []
+
+    async def receive() -> dict:
+        await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/predict",
+        "headers": [],
+        "query_string": b"",
+        "root_path": "",
+    }
+    for _ in range(2):
+        asyncio.run(app(scope, receive, send))
+    assert [message["status"] for message in sent if "status" in message] == [408, 408]
+
+
+def test_a_stop_finishes_what_is_under_way_and_writes_no_file(tmp_path):
+    export = write_export(tmp_path / "export")
+    before = sorted(tmp_path.rglob("*"))
+    server, body = ServeProcess(export), picture("green", (1500, 1500))
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with socket.create_connection(server.address, timeout=30) as connection:
+        connection.sendall(head + body[:100])
+        while "pawprint_predictions_waiting 1.0" not in httpx.get(f"{server.url}/metrics").text:
+            time.sleep(0.05)  # it reads our picture
+        server.process.send_signal(signal.SIGTERM)
+        while server.accepts():
+            time.sleep(0.05)
+        connection.sendall(body[100:])
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b'"label":"green"' in answer
+    log = server.stop()
+    assert server.process.returncode in (0, -signal.SIGTERM)
+    assert "Traceback" not in log
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_stop_does_not_wait_for_ever(tmp_path):
+    server = ServeProcess(write_export(tmp_path / "export"))
+    with socket.create_connection(server.address, timeout=30) as connection:
+        connection.sendall(
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nand no more"
+        )
+        while "pawprint_predictions_waiting 1.0" not in httpx.get(f"{server.url}/metrics").text:
+            time.sleep(0.05)
+        server.stop()  # gives up after 30 seconds, the server after 10
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="memory is read from /proc")
+def test_ten_thousand_requests_leave_memory_flat_and_get_no_wrong_answer(tmp_path):
+    server = ServeProcess(write_export(tmp_path / "export"))
+    bodies = [picture(colour, (120, 90)) for colour in ("red", "green", "blue")]
+    known = [server.predict(body).json() for body in bodies]
+
+    async def ask(n: int) -> Run:
+        run = Run(server.address[1], bodies, known)
+        await asyncio.gather(*(run.client(float("inf"), n, malformed=10) for _ in range(8)))
+        return run
+
+    asyncio.run(ask(500))
+    before = memory(server.process.pid)
+    run = asyncio.run(ask(10_000))
+    assert memory(server.process.pid) - before < 10
+    assert run.wrong == 0
+    assert run.codes == {200: 9000, 415: 800, 422: 200}
+    server.stop()
+
+
+@pytest.mark.skipif(
+    not os.path.exists("/usr/bin/chromium"), reason="Debian's chromium is not installed"
+)
+def test_the_page_answers_a_chosen_picture_in_a_browser(server, tmp_path):
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    (tmp_path / "green.png").write_bytes(picture("green"))
+    flags = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-background-networking",
+        "--disable-sync",
+    ]
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        problems = []
+        page.on(
+            "console",
+            lambda message: problems.append(message.text) if message.type == "error" else None,
+        )
+        page.goto(server.url)
+        page.set_input_files("#file", str(tmp_path / "green.png"))
+        page.get_by_text("green, ").wait_for()
+        assert page.locator("#bars li").count() == 3
+        assert page.title() == "What is it?"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.set_input_files("#file", {"name": "x.png", "mimeType": "image/png", "buffer": b"no"})
+        page.get_by_text("not a picture").wait_for()
+        assert json.dumps(problems).count("Content Security Policy") == 0
+        browser.close()

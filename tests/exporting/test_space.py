@@ -1,0 +1,71 @@
+"""The Gradio page in export/ starts and answers, in a folder where nothing else of the project is."""
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.support.exported import picture, write_export
+from tests.support.project import ROOT
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("gradio") is None,
+    reason="gradio is not installed: pip install 'pawprint[space]'",
+)
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory):
+    """The address of app.py, started as a Space starts it."""
+    folder = write_export(tmp_path_factory.mktemp("space") / "export")
+    for name in ("app.py", "predict.py"):
+        shutil.copyfile(ROOT / "pawprint/shipped" / name, folder / name)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = {
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "HF_HUB_OFFLINE": "1",
+    }
+    log = folder / "log"
+    with log.open("w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "app.py"],
+            cwd=folder,
+            env={**os.environ, **own},
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            for _ in range(600):
+                assert process.poll() is None, log.read_text()
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("colour", "label"), [("green", "green"), ("red", "red"), ("black", "none of these")]
+)
+def test_the_space_answers(space, tmp_path, colour, label):
+    from gradio_client import Client, handle_file
+
+    (tmp_path / "x.png").write_bytes(picture(colour))
+    answer = Client(space, verbose=False).predict(
+        handle_file(tmp_path / "x.png"), api_name="/classify"
+    )
+    assert answer["label"] == label
+    shares = {each["label"]: each["confidence"] for each in answer["confidences"]}
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
+    assert shares[label] > 0.9

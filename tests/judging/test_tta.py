@@ -1,0 +1,123 @@
+"""show_batch draws what is trained on; tta asks about several views, in interpret and evaluate alike."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from pawprint.judging import tta
+from pawprint.pictures.batches import load_pictures
+from pawprint.training.inference import predict
+from pawprint.training.model import ModelConfig
+from tests.support.project import Project, make_pictures
+
+TRAIN = (
+    "--table",
+    "data/split.csv",
+    "--model",
+    "models/first.safetensors",
+    "--metrics",
+    "metrics/train",
+)
+
+
+def prepare(small: Project) -> None:
+    for name in ("gather", "verify", "split"):
+        small.stage(name)
+
+
+def test_show_batch_draws_training_pictures_alone_and_the_same_twice(small: Project):
+    prepare(small)
+    table = pd.read_csv(small.path / "data/split.csv")
+    for path in table.loc[table["split"] != "train", "path"]:
+        (small.path / path).unlink()
+    small.stage("show_batch")
+    shown = (small.path / "metrics/show_batch.png").read_bytes()
+    with Image.open(small.path / "metrics/show_batch.png") as image:
+        assert image.size == (8 * 176, 5 * 196)
+        reds = [
+            image.crop((i * 176, 0, i * 176 + 176, 176)).resize((1, 1)).getpixel((0, 0))[0]
+            for i in range(8)
+        ]
+    assert max(reds) - min(reds) > 30  # both classes are among the first eight
+    small.stage("show_batch")
+    assert (small.path / "metrics/show_batch.png").read_bytes() == shown
+    small.edit(**{"train.augment.rotate": 90})
+    small.stage("show_batch")
+    assert (small.path / "metrics/show_batch.png").read_bytes() != shown
+
+
+class Brightness(torch.nn.Module):
+    """A model whose logit of the second class is the view's mean."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        mean = inputs.mean(dim=(1, 2, 3)) * 10
+        return torch.stack((torch.zeros_like(mean), mean), dim=1)
+
+
+@pytest.fixture
+def asked(project: Project, monkeypatch) -> tuple[Brightness, ModelConfig, list[str]]:
+    monkeypatch.chdir(project.path)
+    make_pictures(project.path / "own", {"red": 20, "green": 20})
+    project.edit(**{"train.train_size": 48})
+    config = ModelConfig("test", ("a", "b"), 64, "crop", "bilinear", (0.5,) * 3, (0.5,) * 3)
+    return Brightness(), config, sorted(str(path) for path in (project.path / "own").rglob("*.jpg"))
+
+
+def test_tta_is_fastais_mean_of_four_views_and_a_quarter_of_the_picture(project: Project, asked):
+    model, config, paths = asked
+    cpu = torch.device("cpu")
+    plain = predict(model, load_pictures(paths, 64, "crop", "bilinear"), config, cpu)
+    assert torch.equal(tta.answer(model, config, paths, cpu), plain)
+
+    project.edit(**{"evaluate.tta": True})
+    mixed = tta.answer(model, config, paths, cpu)
+    assert torch.equal(tta.answer(model, config, paths, cpu), mixed)
+    assert not torch.equal(mixed, plain)
+    assert torch.allclose(mixed.sum(dim=1), torch.ones(40))
+
+    still = {"min_scale": 1.0, "flip": 0.0, "rotate": 0, "zoom": 1.0, "warp": 0.0, "lighting": 0.0}
+    project.edit(**{f"train.augment.{key}": value for key, value in still.items()})
+    same = tta.answer(
+        model, config, paths, cpu
+    )  # four times the picture itself: nothing but scaling differs
+    assert torch.allclose(same, plain, atol=0.01)
+
+
+def test_tta_weighs_views_and_picture_as_fastai(project: Project, asked, monkeypatch):
+    """torch.lerp(views, picture, 0.25): views that say 1 and a picture that says 0 make 0.75."""
+    _, config, paths = asked
+    said = iter(
+        [torch.tensor([[0.0]]), *[torch.tensor([[value]]) for value in (0.4, 0.8, 1.2, 1.6)]]
+    )
+    monkeypatch.setattr(tta, "predict", lambda *_: next(said))
+    project.edit(**{"evaluate.tta": True})
+    answer = tta.answer(torch.nn.Identity(), config, paths[:1], torch.device("cpu"))
+    assert answer.item() == pytest.approx(0.75)
+    assert list(said) == []
+
+
+@pytest.mark.slow
+def test_interpret_and_evaluate_honour_tta(small: Project):
+    prepare(small)
+    for name in ("baseline", "lr_find"):
+        small.stage(name)
+    small.stage("train", *TRAIN)
+    (small.path / "models/retrained.safetensors").write_bytes(
+        (small.path / "models/first.safetensors").read_bytes()
+    )
+    (small.path / "data/cleaned.csv").write_bytes((small.path / "data/split.csv").read_bytes())
+    answers = {}
+    for tta_on in (False, True):
+        small.edit(**{"evaluate.tta": tta_on})
+        small.stage("interpret")
+        small.stage("evaluate")
+        answers[tta_on] = (small.path / "data/predictions.csv").read_bytes()
+        report = json.loads((small.path / "metrics/evaluate.json").read_text())
+        assert report["as_gathered"]["first"] == report["as_gathered"]["retrained"]
+    assert answers[False] != answers[True]
+    small.edit(**{"evaluate.tta": "yes"})
+    for name in ("interpret", "evaluate"):
+        assert "evaluate.tta is 'yes'" in small.failing_stage(name)

@@ -1,0 +1,105 @@
+"""Pictures in memory and on disk give the same batches, and those on disk do not stay in memory."""
+
+import errno
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from pawprint.params import StageError
+from pawprint.pictures import batches
+from pawprint.pictures.batches import OnDisk, load_pictures
+from tests.support.project import ROOT, Project, make_pictures
+
+
+@pytest.fixture
+def paths(tmp_path, monkeypatch) -> list[str]:
+    make_pictures(tmp_path / "own", {"red": 35, "green": 35})
+    monkeypatch.chdir(tmp_path)
+    return sorted(str(path) for path in (tmp_path / "own").rglob("*.jpg"))
+
+
+def load_on_disk(paths: list[str], monkeypatch) -> OnDisk:
+    monkeypatch.setattr(batches, "RESIDENT", 0)
+    pictures = load_pictures(paths, 32, "crop", "bilinear")
+    assert isinstance(pictures, OnDisk)
+    return pictures
+
+
+def test_few_pictures_stay_in_memory_and_many_give_the_same_batches_from_disk(paths, monkeypatch):
+    memory = load_pictures(paths, 32, "crop", "bilinear")
+    disk = load_on_disk(paths, monkeypatch)
+    assert isinstance(memory, torch.Tensor)
+    assert len(memory) == len(disk) == 70
+    chosen = torch.randperm(70)[:33]
+    assert torch.equal(memory[chosen], disk[chosen])
+    assert torch.equal(memory[1::3][chosen[chosen < 20]], disk[1::3][chosen[chosen < 20]])
+    assert len(memory.split(32)) == len(disk.split(32))
+    for one, other in zip(
+        memory[2:].split(32), disk[2:].to(torch.device("cpu")).split(32), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def test_pictures_on_disk_leave_no_file_behind(paths, monkeypatch, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    pictures = load_on_disk(paths, monkeypatch)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert pictures[torch.tensor([0])].shape == (1, 32, 32, 3)
+
+
+def test_a_full_disk_is_an_error_and_not_a_wrong_picture(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(batches.os, "pwrite", lambda *_: 10)
+    with pytest.raises(OSError, match="No space") as raised:
+        OnDisk(2, 8)[0] = np.zeros((8, 8, 3), dtype=np.uint8)
+    assert raised.value.errno == errno.ENOSPC
+
+
+def test_a_broken_picture_is_named(paths, tmp_path):
+    (tmp_path / "own/red/000.jpg").write_bytes(b"no picture")
+    with pytest.raises(StageError, match=r"red/000\.jpg cannot be read"):
+        load_pictures(paths, 32, "crop", "bilinear")
+
+
+def test_memory_does_not_grow_with_the_pictures_on_disk(tmp_path):
+    """400 MB of pictures are written and read in random order by a process that never holds 150 MB more than before."""
+    code = """
+import resource, numpy as np, torch
+from pawprint.pictures.batches import OnDisk
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+before = peak()
+pictures = OnDisk(2000, 256)
+for i in range(2000):
+    pictures[i] = np.full((256, 256, 3), i % 251, dtype=np.uint8)
+for batch in torch.randperm(2000).split(32):
+    assert pictures[batch][:, 0, 0, 0].tolist() == [i % 251 for i in batch.tolist()]
+print(peak() - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 150
+
+
+def test_training_from_disk_gives_the_same_bytes(small: Project):
+    for name in ("gather", "verify", "split", "lr_find"):
+        small.stage(name)
+    path, models = small.path / "stages/vision/batches.py", []
+    text = path.read_text()
+    assert "\nRESIDENT = 2**29" in text
+    for limit in (2**29, 0):
+        path.write_text(text.replace("\nRESIDENT = 2**29", f"\nRESIDENT = {limit}"))
+        name = f"models/{limit}.safetensors"
+        small.stage(
+            "train", "--table", "data/split.csv", "--model", name, "--metrics", f"metrics/{limit}"
+        )
+        models.append((small.path / name).read_bytes())
+    assert models[0] == models[1]

@@ -1,0 +1,450 @@
+"""gather against a web that does not mean well: every address ends in one row, none ends or holds up the run."""
+
+import gzip
+import time
+import zlib
+from functools import partial
+from pathlib import Path
+
+import httpcore
+import pytest
+
+from pawprint.sources import network
+from pawprint.sources.download import Downloader, DownloadParams, Failure, retry_after
+from tests.support.world import (
+    QUICK,
+    Handler,
+    Server,
+    World,
+    drip,
+    drip_headers,
+    picture,
+    reset,
+    stall,
+)
+
+
+def declare(handler: Handler, length: int, body: bytes) -> None:
+    """Send another number of bytes than the header says."""
+    handler.reply(200, b"", Content_Length=str(length))
+    handler.wfile.write(body)
+    handler.close_connection = True
+
+
+def endless(handler: Handler, size: int, headers: dict[str, str]) -> None:
+    """A body of `size` bytes, as fast as the other side takes it."""
+    handler.send_response(200)
+    for name, value in headers.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.close_connection = True
+    for _ in range(size // 65536):
+        handler.wfile.write(b"\xff\xd8\xff" + bytes(65533))
+
+
+def bomb() -> bytes:
+    """20 MB of zeros after a JPEG's first bytes, in 20 kB."""
+    return gzip.compress(b"\xff\xd8\xff" + bytes(20_000_000), mtime=0)
+
+
+class Moody:
+    """Answers the n-th request for an address with the n-th status, then with the picture."""
+
+    def __init__(self, body: bytes, *statuses: int, **headers: str) -> None:
+        self.body, self.statuses, self.headers, self.times = body, list(statuses), headers, []
+
+    def __call__(self, handler: Handler) -> None:
+        self.times.append(time.monotonic())
+        status = self.statuses.pop(0) if self.statuses else 200
+        handler.reply(
+            status,
+            self.body if status == 200 else b"wait",
+            **({} if status == 200 else self.headers),
+        )
+
+
+def redirect(handler: Handler, to: str, status: int = 302) -> None:
+    handler.reply(status, b"", Location=to)
+
+
+def chunked_cut(handler: Handler) -> None:
+    handler.send_response(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    handler.wfile.write(b"400\r\n" + bytes(100))
+    handler.close_connection = True
+
+
+PATIENT = Moody(picture(2), 429, Retry_After="1")
+HTML = b"\n<!DOCTYPE html><html><body>Not here</body></html>"
+PACKED = gzip.compress(picture(4), mtime=0)
+# address -> (what the server does, status, what the reason says)
+WEB = {
+    "/fine.jpg": (picture(1), "ok", ""),
+    "/again/fine.jpg": (picture(1), "ok", ""),
+    "/no-suffix?id=7&x=%20": (picture(7, form="PNG"), "ok", ""),
+    "/smörgås bord.jpg": (picture(8), "ok", ""),
+    "/missing.jpg": (partial(Handler.reply, status=404), "gone", "HTTP 404"),
+    "/gone.jpg": (partial(Handler.reply, status=410), "gone", "HTTP 410"),
+    "/forbidden.jpg": (partial(Handler.reply, status=403), "failed", "HTTP 403"),
+    "/patient.jpg": (PATIENT, "ok", ""),
+    "/busy.jpg": (partial(Handler.reply, status=429), "failed", "HTTP 429"),
+    "/never.jpg": (partial(Handler.reply, status=503, Retry_After="86400"), "failed", "HTTP 503"),
+    "/moody.jpg": (Moody(picture(3), 500), "ok", ""),
+    "/broken.jpg": (partial(Handler.reply, status=500), "failed", "HTTP 500"),
+    "/loop.jpg": (partial(redirect, to="/loop.jpg"), "failed", "more than 3 redirects"),
+    "/moved.jpg": (partial(redirect, to="/fine.jpg", status=301), "ok", ""),
+    "/to-file.jpg": (
+        partial(redirect, to="file:///etc/passwd"),
+        "refused",
+        "file is not http or https",
+    ),
+    "/to-garbage.jpg": (partial(redirect, to="http://[::bad"), "refused", "no address"),
+    "/to-a-far-port.jpg": (
+        partial(redirect, to="http://127.0.0.1:99999/"),
+        "refused",
+        "not an address",
+    ),
+    "/to-a-long-name.jpg": (
+        partial(redirect, to=f"http://{'a' * 70}.example/"),
+        "gone",
+        "does not resolve",
+    ),
+    "/long-header.jpg": (
+        partial(Handler.reply, status=200, body=b"", X_Long="x" * 300_000),
+        "failed",
+        "not HTTP",
+    ),
+    "/to-nowhere.jpg": (partial(redirect, to=""), "failed", "more than 3 redirects"),
+    "/page.jpg": (
+        partial(Handler.reply, status=200, body=HTML, Content_Type="image/jpeg"),
+        "not a picture",
+        "html",
+    ),
+    "/answer.jpg": (b'{"error": "not found"}', "not a picture", "text/plain"),
+    "/empty.jpg": (b"", "ok", ""),
+    "/stall.jpg": (stall, "failed", "no answer for 1 s"),
+    "/drip.jpg": (drip, "failed", "not finished within 2 s"),
+    "/drip-headers.jpg": (drip_headers, "failed", "not finished within 2 s"),
+    "/reset.jpg": (reset, "failed", "the connection broke off"),
+    "/cut.jpg": (partial(declare, length=5000, body=picture(5)[:700]), "failed", "cut short"),
+    "/cut-chunk.jpg": (chunked_cut, "failed", "cut short"),
+    "/short-length.jpg": (partial(declare, length=300, body=picture(6)), "ok", ""),
+    "/bad-length.jpg": (
+        partial(Handler.reply, status=200, body=b"", Content_Length="many"),
+        "failed",
+        "not HTTP",
+    ),
+    "/giant.jpg": (
+        partial(endless, size=1 << 30, headers={"Content-Length": str(1 << 30)}),
+        "refused",
+        "max_bytes",
+    ),
+    "/giant-unsaid.jpg": (partial(endless, size=1 << 30, headers={}), "refused", "max_bytes"),
+    "/bomb.jpg": (
+        partial(Handler.reply, status=200, body=bomb(), Content_Encoding="gzip"),
+        "refused",
+        "max_bytes",
+    ),
+    "/packed.jpg": (
+        partial(Handler.reply, status=200, body=PACKED, Content_Encoding="gzip"),
+        "ok",
+        "",
+    ),
+    "/zlib.jpg": (
+        partial(
+            Handler.reply, status=200, body=zlib.compress(picture(9)), Content_Encoding="deflate"
+        ),
+        "ok",
+        "",
+    ),
+    "/packed-cut.jpg": (
+        partial(Handler.reply, status=200, body=PACKED[:-20], Content_Encoding="gzip"),
+        "failed",
+        "cut short",
+    ),
+    "/packed-badly.jpg": (
+        partial(Handler.reply, status=200, body=b"not gzip", Content_Encoding="gzip"),
+        "failed",
+        "badly packed",
+    ),
+    "/brotli.jpg": (
+        partial(Handler.reply, status=200, body=b"x", Content_Encoding="br"),
+        "failed",
+        "packed with br",
+    ),
+    "/garbage.jpg": (
+        lambda handler: handler.wfile.write(b"I speak no HTTP\r\n\r\n"),
+        "failed",
+        "not HTTP",
+    ),
+}
+
+
+def web() -> dict:
+    answers = {}
+    for path, (behaviour, _, _) in WEB.items():
+        name = (
+            path.partition("?")[0].replace("ö", "%C3%B6").replace("å", "%C3%A5").replace(" ", "%20")
+        )
+        call = behaviour
+        if isinstance(behaviour, partial) and behaviour.func is Handler.reply:
+            call = lambda handler, behaviour=behaviour: behaviour.func(
+                handler, **behaviour.keywords
+            )
+        answers[name] = call
+    return answers
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """One gathering from all of the web above; the rows by path, and what the world looks like after it."""
+    world = World(tmp_path_factory.mktemp("hostile") / "project")
+    with Server(web()) as server:
+        addresses = [server.base + path for path in WEB]
+        addresses += [
+            "ftp://127.0.0.1/x.jpg",
+            "data:image/png;base64,AAAA",
+            "http://127.0.0.1:1/x.jpg",
+            "http://[::bad/x",
+        ]
+        addresses += ["http://nobody.invalid/x.jpg"]
+        world.write("data/own/web.txt", "\n".join(addresses))
+        world.write("data/own/other.txt", server.base + "/fine.jpg\n")
+        world.use({"kind": "urls"})
+        started = time.monotonic()
+        world.run()
+        took = time.monotonic() - started
+    rows = {
+        row["url"].removeprefix(server.base): row for row in world.table() if row["label"] == "web"
+    }
+    return {"rows": rows, "world": world, "took": took, "server": server}
+
+
+@pytest.mark.parametrize("path", WEB)
+def test_every_behaviour_of_a_server_ends_in_its_status(hostile: dict, path: str):
+    _, status, reason = WEB[path]
+    row = hostile["rows"][path]
+    assert row["status"] == status, row
+    assert reason in row["reason"]
+    assert bool(row["sha256"]) == (status == "ok")
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "reason"),
+    [
+        ("ftp://127.0.0.1/x.jpg", "refused", "ftp is not http or https"),
+        ("data:image/png;base64,AAAA", "refused", "data is not http or https"),
+        ("http://127.0.0.1:1/x.jpg", "failed", "no connection"),
+        ("http://[::bad/x", "refused", "not an address"),
+        ("http://nobody.invalid/x.jpg", "gone", "does not resolve"),
+    ],
+)
+def test_addresses_that_lead_nowhere_are_rows_too(
+    hostile: dict, url: str, status: str, reason: str
+):
+    row = hostile["rows"][url]
+    assert (row["status"], reason in row["reason"]) == (status, True), row
+
+
+def test_the_run_ends_within_the_sum_of_the_time_outs(hostile: dict):
+    """Two waves of eight downloads at most hang at a time; this is an upper bound, not a measurement."""
+    once = (QUICK["retries"] + 1) * QUICK["total_timeout"] + QUICK["retries"] * QUICK["max_wait"]
+    assert hostile["took"] < once * len(hostile["rows"])
+
+
+def test_rows_keep_the_order_of_the_list_and_the_same_picture_is_stored_once(hostile: dict):
+    rows = hostile["rows"]
+    assert list(rows)[: len(WEB)] == list(WEB)
+    assert (
+        rows["/fine.jpg"]["path"] == rows["/again/fine.jpg"]["path"] == rows["/moved.jpg"]["path"]
+    )
+    assert rows["/no-suffix?id=7&x=%20"]["path"].endswith(".png")
+    assert rows["/fine.jpg"]["type"] == "image/jpeg"
+
+
+def test_nothing_but_whole_pictures_is_left(hostile: dict):
+    world = hostile["world"]
+    stored = {
+        path.relative_to(world.path).as_posix()
+        for path in (world.path / "data/raw").rglob("*")
+        if path.is_file()
+    }
+    assert stored == {row["path"] for row in world.table() if row["path"]}
+    assert not (world.path / "data/gather.partial").exists()
+    content = (world.path / hostile["rows"]["/packed.jpg"]["path"]).read_bytes()
+    assert content == picture(4)
+
+
+def test_a_server_that_asks_for_patience_gets_it_and_knows_who_asks(hostile: dict):
+    first, second = PATIENT.times
+    assert second - first >= 1
+    assert all("pawprint" in agent for agent in hostile["server"].agents)
+
+
+def test_no_host_is_asked_for_more_than_per_host_at_a_time(tmp_path: Path):
+    def slow(handler: Handler) -> None:
+        handler.server.world.stopping.wait(0.02)
+        handler.reply(200, picture(1))
+
+    with Server({f"/{i}": slow for i in range(40)}) as server:
+        options = DownloadParams(**QUICK | {"threads": 16, "per_host": 3})
+        with Downloader(options, allow_private=True) as downloader:
+            ended = []
+            files = {f"{server.base}/{i}": tmp_path / str(i) for i in range(40)}
+            downloader.fetch_all(files, lambda _, result: ended.append(result.status))
+    assert ended == ["ok"] * 40
+    assert server.most_busy <= 3
+
+
+PRIVATE = """
+127.0.0.1 10.0.0.1 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 255.255.255.255
+::1 :: fe80::1 fe80::1%eth0 fc00::1 fec0::1 ff02::1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::127.0.0.1 2002:7f00:1::
+64:ff9b::a00:1 64:ff9b:1::1 2001:db8::1
+"""
+
+
+@pytest.mark.parametrize("address", PRIVATE.split())
+def test_private_addresses_are_known_in_every_wrapping(address: str):
+    assert not network.is_public(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+)
+def test_public_addresses_are_public(address: str):
+    assert network.is_public(address)
+
+
+def test_private_addresses_are_not_asked_unless_allowed(tmp_path: Path):
+    with (
+        Server({"/x.jpg": picture(1)}) as server,
+        Downloader(DownloadParams(), allow_private=False) as downloader,
+    ):
+        for base in (
+            server.base,
+            server.base.replace("127.0.0.1", "localhost"),
+            server.base.replace("127.0.0.1", "2130706433"),
+        ):
+            with pytest.raises(Failure, match="not a public address") as failure:
+                downloader.fetch(f"{base}/x.jpg", tmp_path / "x")
+            assert failure.value.result.status == "refused"
+    assert not server.asked
+    assert not (tmp_path / "x").exists()
+
+
+def answer_with(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
+    """Let the resolver give these addresses, one list a question; the names asked for."""
+    asked: list[str] = []
+    left = list(answers)
+
+    def getaddrinfo(host: str, port: int, *_: object, **__: object) -> list:
+        asked.append(host)
+        return [
+            (2, 1, 6, "", (address, port))
+            for address in (left.pop(0) if len(left) > 1 else left[0])
+        ]
+
+    monkeypatch.setattr(network.socket, "getaddrinfo", getaddrinfo)
+    return asked
+
+
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Catch every connection before it leaves; the addresses it went to."""
+    went: list[str] = []
+
+    def connect_tcp(self: object, host: str, *_: object) -> None:
+        went.append(host)
+        raise httpcore.ConnectError("caught")
+
+    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", connect_tcp)
+    return went
+
+
+def test_one_private_address_among_public_ones_is_enough_to_refuse(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    answer_with(monkeypatch, ["93.184.216.34", "10.0.0.1"])
+    went = connections(monkeypatch)
+    with (
+        Downloader(DownloadParams(), False) as downloader,
+        pytest.raises(Failure, match=r"10\.0\.0\.1"),
+    ):
+        downloader.fetch("http://mixed.example/x.jpg", tmp_path / "x")
+    assert went == []
+
+
+def test_the_address_that_was_checked_is_the_one_connected_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """A name that changes its address between the check and the connection (DNS rebinding) is asked for once only."""
+    asked = answer_with(monkeypatch, ["93.184.216.34"], ["127.0.0.1"])
+    went = connections(monkeypatch)
+    with (
+        Downloader(DownloadParams(), False) as downloader,
+        pytest.raises(Failure, match="no connection"),
+    ):
+        downloader.fetch("http://rebound.example/x.jpg", tmp_path / "x")
+    assert (asked, went) == (["rebound.example"], ["93.184.216.34"])
+
+
+def test_a_host_that_never_takes_a_connection_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """Its addresses end as they would have ended; another host's are asked as ever."""
+    went: list[int] = []
+    real = httpcore.SyncBackend.connect_tcp
+
+    def connect_tcp(
+        self: httpcore.SyncBackend, host: str, port: int, *more: object
+    ) -> httpcore.NetworkStream:
+        went.append(port)
+        if port == 81:
+            raise httpcore.ConnectTimeout
+        return real(self, host, port, *more)
+
+    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", connect_tcp)
+    dead = [f"http://127.0.0.1:81/{i}.jpg" for i in range(60)]
+    ended = {}
+    with Server({f"/{i}.jpg": reset for i in range(30)} | {"/fine.jpg": picture(1)}) as server:
+        alive = [f"{server.base}/{i}.jpg" for i in range(30)] + [f"{server.base}/fine.jpg"]
+        files = {url: tmp_path / str(i) for i, url in enumerate(dead + alive)}
+        with Downloader(DownloadParams(**QUICK), allow_private=True) as downloader:
+            downloader.fetch_all(files, ended.__setitem__)
+    assert {ended[url].reason for url in dead} == {"no connection within 1 s"}
+    assert network.HOPELESS <= went.count(81) < network.HOPELESS + QUICK["threads"]
+    assert [ended[url].status for url in alive] == ["failed"] * 30 + ["ok"]
+    assert {server.asked[f"/{i}.jpg"] for i in range(30)} == {QUICK["retries"] + 1}
+
+
+def test_a_host_that_once_took_a_connection_is_tried_again(monkeypatch: pytest.MonkeyPatch):
+    backend = network.CheckedNetwork(True, network.Deadline())
+    with Server({}) as server:
+        address = server.http.server_address
+        backend.connect_tcp(*address, timeout=1).close()
+        went = connections(monkeypatch)
+        for _ in range(2 * network.HOPELESS):
+            with pytest.raises(httpcore.ConnectError):
+                backend.connect_tcp(*address, timeout=1)
+    assert len(went) == 2 * network.HOPELESS
+
+
+def test_a_redirect_into_the_private_network_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """The first hop is let through, as if 127.0.0.1 were public; the second must be checked anew."""
+    with Server({"/x.jpg": partial(redirect, to="http://10.1.2.3/secret")}) as server:
+        public = network.is_public
+        monkeypatch.setattr(network, "is_public", lambda ip: ip == "127.0.0.1" or public(ip))
+        with (
+            Downloader(DownloadParams(), False) as downloader,
+            pytest.raises(Failure, match=r"10\.1\.2\.3 is"),
+        ):
+            downloader.fetch(f"{server.base}/x.jpg", tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("7", 7), ("", 0), ("soon", 0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0)]
+)
+def test_retry_after_is_seconds_or_a_date(value: str, seconds: float):
+    assert retry_after(value) == seconds

@@ -1,0 +1,1 @@
+"""What several tests need: projects, pictures, servers, an exported model, a browser."""
