@@ -35,6 +35,7 @@ check-reproducible: $(BIN)/.installed
 lint: $(BIN)/.installed
 	ruff check .
 	ruff format --check .
+	mypy
 
 format: $(BIN)/.installed
 	ruff check --fix .
