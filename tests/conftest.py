@@ -17,7 +17,7 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.fixture
 def small(project: Project) -> Project:
-    """A project on a folder of 60 pictures in two classes, with a tiny architecture and short training."""
+    """A project on a folder of 60 pictures in two classes, with a tiny, short training."""
     make_pictures(project.path / "data/own", {"red": 30, "green": 30})
     project.edit(**TINY, **{"train.train_size": 64, "train.freeze_epochs": 2, "train.epochs": 2})
     return project
@@ -25,9 +25,10 @@ def small(project: Project) -> Project:
 
 @pytest.fixture(scope="session")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A git repository with the project, run to the end, everything committed and pushed to a local remote.
+    """A git repository with the project, run to the end, committed and pushed to a local remote.
 
-    One for the whole session, because it takes a minute: tests clone it.
+    One for the whole session, because it takes a minute: tests clone it. Beside it, opened/ says
+    which files each stage opened.
     """
     project = Project(tmp_path_factory.mktemp("origin") / "project")
     shrink(project)
@@ -39,7 +40,10 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Project:
     remote = tmp_path_factory.mktemp("remote")
     expect(project, "dvc", "config", "remote.near.url", str(remote))
     expect(project, "git", "init", "-q")
-    expect(project, "dvc", "repro")
+    opened = project.path.parent / "opened"
+    opened.mkdir()
+    watcher = str(Path(__file__).parent / "support/opened")
+    expect(project, "dvc", "repro", PYTHONPATH=watcher, OPENED=str(opened))
     expect(project, "git", "add", "-A")
     expect(
         project, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "run"

@@ -150,6 +150,8 @@ STAGES = [
     "split",
     "baseline",
     "lr_find",
+    "lr",
+    "show_batch",
     "train",
     "interpret",
     "clean",
