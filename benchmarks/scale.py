@@ -1,13 +1,14 @@
-"""How long 25,000 pictures take: each stage, DVC's own hashing, and files against packed shards.
+"""Measure 25,000 pictures: every stage, DVC's own hashing, and files beside packed shards.
 
-    python benchmarks/scale.py FOLDER                    # draws the pictures and measures, an hour or two
-    python benchmarks/scale.py FOLDER --minutes 9        # begins no step later than that; run again to go on
-    python benchmarks/scale.py FOLDER --report           # prints the tables
+    python -m benchmarks.scale FOLDER                # draws the pictures and measures: 1 to 2 hours
+    python -m benchmarks.scale FOLDER --minutes 9    # starts no step after that; run again to go on
+    python -m benchmarks.scale FOLDER --report       # prints the table of what is measured
 
-FOLDER keeps pictures, a project, and results.json with what has been measured. A step's memory is the highest sum over
-its processes of what is theirs alone (RssAnon): mapped files do not count, because the kernel can drop them. It is read
-ten times a second. Models are trained as params.yaml says but for one epoch of the whole model instead of several, so
-that a stage's time without it, and with any number of them, can be told from the progress bars in log.txt.
+FOLDER keeps the pictures, a project, and results.json with what has been measured. The memory of a
+step is the highest sum, over its processes, of what is theirs alone (RssAnon), read ten times a
+second; mapped files do not count, because the kernel can drop them. Models are trained as
+params.yaml says, except for one epoch of the whole model instead of several: the progress bars in
+log.txt tell the time of that epoch, from which the time of any number follows.
 """
 
 import argparse
@@ -22,19 +23,22 @@ import time
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.project import Project
 from pawprint.params import load_yaml
-from tests.project import Project
 
 CLASSES = 10
+HEIGHTS = range(160, 257, 32)
+UP_TO_SPLIT = ("gather", "verify", "split")
 AFTER_SPLIT = (
     "baseline",
     "lr_find",
+    "lr",
     "show_batch",
     "train",
     "interpret",
@@ -43,80 +47,28 @@ AFTER_SPLIT = (
     "evaluate",
     "export",
 )
-SIDES = range(160, 257, 32)
-PART = 1000
-# Files as they are; SHARDS zips; or one array, decoded to SIDE pixels.
-LAYOUTS, SHARDS, SIDE = ("files", "shards", "npy"), 25, 128
+PART = 1000  # pictures of the smaller training
+LAYOUTS = ("files", "shards", "npy")  # as they are; SHARDS zips; one array, decoded to SIDE pixels
+SHARDS = 25
+SIDE = 128
+
+Figures = dict[str, float]
 
 
-def draw(folder: Path, first: int, last: int) -> None:
-    """Pictures `first` to `last`: a class has its colour, a picture its own pattern and size."""
-    for i in range(first, last):
-        noise = np.random.default_rng(i)
-        colour = Image.new(
-            "RGB",
-            (256, 256),
-            tuple(np.random.default_rng(i % CLASSES).integers(0, 256, 3).tolist()),
-        )
-        blocks = Image.fromarray(noise.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize(
-            (256, 256)
-        )
-        side = int(noise.choice(SIDES))
-        Image.blend(colour, blocks, 0.5).resize((256, side)).save(
-            folder / f"class{i % CLASSES}/{i:06}.jpg", quality=85
-        )
-
-
-def draw_all(folder: Path, count: int) -> None:
-    for label in range(CLASSES):
-        (folder / f"class{label}").mkdir(parents=True)
-    chunks = range(0, count, 500)
-    with ProcessPoolExecutor() as pool:
-        for job in [pool.submit(draw, folder, i, min(i + 500, count)) for i in chunks]:
-            job.result()
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-
-
-def run(*command: str, cwd: Path) -> dict[str, float]:
-    """Run a command that must succeed: seconds on the clock and of CPU, and MB of memory at its peak."""
-    before, begin, peak = os.times(), time.perf_counter(), 0
-    with open(cwd.parent / "log.txt", "ab") as log:
-        process = subprocess.Popen(command, cwd=cwd, env=environment(), stdout=log, stderr=log)
-        while process.poll() is None:
-            peak = max(peak, sum(anonymous(pid) for pid in family(process.pid)))
-            time.sleep(0.1)
-    after = os.times()
-    if process.returncode:
-        sys.exit(f"{' '.join(command)} failed; see {cwd.parent / 'log.txt'}")
-    cpu = (
-        after.children_user + after.children_system - before.children_user - before.children_system
+def main() -> None:
+    """Measure what is not measured yet, and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    return {
-        "seconds": round(time.perf_counter() - begin, 1),
-        "cpu": round(cpu, 1),
-        "mb": round(peak / 1024),
-    }
-
-
-def family(pid: int) -> list[int]:
-    """A process and its descendants."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
-    return [pid, *(each for child in children for each in family(int(child)))]
-
-
-def anonymous(pid: int) -> int:
-    """Kilobytes of memory that only this process holds."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--pictures", type=int, default=25_000)
+    parser.add_argument("--minutes", type=float, default=600)
+    parser.add_argument("--report", action="store_true")
+    arguments = parser.parse_args()
+    scale = Scale(arguments.folder, arguments.pictures)
+    if not arguments.report:
+        scale.measure(arguments.minutes)
+    print(scale.report())
 
 
 class Scale:
@@ -127,32 +79,29 @@ class Scale:
         self.pictures, self.project = self.folder / "pictures", self.folder / "project"
         self.results = self.folder / "results.json"
 
-    def steps(self) -> dict[str, Callable[[], dict[str, float]]]:
-        stage = lambda name: lambda: self.stage(name)  # noqa: E731
-        dvc = lambda *words: lambda: run("dvc", *words, cwd=self.project)  # noqa: E731
-        steps: dict[str, Callable[[], dict[str, float]]] = {"draw": self.prepare}
-        for name in ("gather", "verify", "split"):
-            steps[f"stage {name}"] = stage(name)
-            steps[f"dvc commit {name}"] = dvc("commit", "--force", name)
+    def steps(self) -> dict[str, Callable[[], Figures]]:
+        """Return what to call for each step."""
+        steps: dict[str, Callable[[], Figures]] = {"draw": self.prepare}
+        for name in UP_TO_SPLIT:
+            steps[f"stage {name}"] = partial(self.stage, name)
+            steps[f"dvc commit {name}"] = partial(self.dvc, "commit", "--force", name)
         steps |= {
-            "dvc status": dvc("status", "split"),
-            "no-op repro": dvc("repro", "split"),
-            "dvc push": dvc("push", "verify"),
-            "no-op push": dvc("push", "verify"),
-            "checkout images, copied": lambda: self.checkout("copy"),
-            "checkout images, hard links": lambda: self.checkout("hardlink"),
+            "dvc status": partial(self.dvc, "status", "split"),
+            "no-op repro": partial(self.dvc, "repro", "split"),
+            "dvc push": partial(self.dvc, "push", "verify"),
+            "no-op push": partial(self.dvc, "push", "verify"),
+            "checkout images, copied": partial(self.checkout, "copy"),
+            "checkout images, hard links": partial(self.checkout, "hardlink"),
         }
-        for layout in LAYOUTS:
-            steps[f"{layout}: pack"] = lambda layout=layout: self.pack(layout)
-            for what in ("add", "no-op status", "push", "one changed: add", "one changed: push"):
-                steps[f"{layout}: {what}"] = lambda layout=layout, what=what: self.store(
-                    layout, what
-                )
-            steps[f"{layout}: read all"] = lambda layout=layout: self.read(layout)
-        steps[f"stage train, on {PART} pictures"] = self.train
-        return steps | {f"stage {name}": stage(name) for name in AFTER_SPLIT}
+        for name in LAYOUTS:
+            layout = Layout(name, self.folder / f"layout-{name}", self.project / "data/images")
+            steps |= {f"{name}: {what}": step for what, step in layout.steps().items()}
+        steps |= {f"stage {name}": partial(self.stage, name) for name in AFTER_SPLIT}
+        steps[f"stage train, on {PART} pictures"] = self.train_on_part
+        return steps
 
     def measure(self, minutes: float) -> None:
+        """Do the steps that are not done yet; start none after so many minutes."""
         self.folder.mkdir(parents=True, exist_ok=True)
         done = json.loads(self.results.read_text()) if self.results.is_file() else {}
         begin = time.monotonic()
@@ -166,130 +115,44 @@ class Scale:
             print(name, done[name], flush=True)
             self.results.write_text(json.dumps(done, indent=1))
 
-    def prepare(self) -> dict[str, float]:
-        shutil.rmtree(self.folder / "project", ignore_errors=True)
-        shutil.rmtree(self.pictures, ignore_errors=True)
+    def prepare(self) -> Figures:
+        """Draw the pictures, and make a project that gathers them."""
+        for folder in (self.project, self.pictures):
+            shutil.rmtree(folder, ignore_errors=True)
         begin = time.perf_counter()
         draw_all(self.pictures, self.count)
         seconds = round(time.perf_counter() - begin, 1)
         project = Project(self.project)
-        project.edit(
-            **{"gather.source": "folder", "gather.path": str(self.pictures), "train.epochs": 1}
-        )
-        self.start_dvc(self.project)
-        return {
-            "seconds": seconds,
-            "mb": 0,
-            "bytes": sum(path.stat().st_size for path in self.pictures.rglob("*.jpg")),
-        }
+        project.edit(**{"gather.source": "folder", "gather.path": str(self.pictures)})
+        project.edit(**{"train.epochs": 1})
+        start_dvc(self.project)
+        return {"seconds": seconds, "mb": 0, "bytes": bytes_in(self.pictures)}
 
-    def start_dvc(self, home: Path) -> None:
-        (home / ".dvc").mkdir(parents=True)
-        near = f"['remote \"near\"']\n    url = {home}/remote\n"
-        (home / ".dvc/config").write_text(
-            f"[core]\n    no_scm = true\n    analytics = false\n    remote = near\n{near}"
-        )
+    def dvc(self, *words: str) -> Figures:
+        """Run DVC in the project."""
+        return run("dvc", *words, cwd=self.project)
 
-    def checkout(self, link: str) -> dict[str, float]:
-        run("dvc", "config", "cache.type", link, cwd=self.project)
-        shutil.rmtree(self.project / "data/images")
-        return run("dvc", "checkout", "verify", cwd=self.project)
-
-    def stage(self, name: str) -> dict[str, float]:
-        """A stage's command, without DVC."""
+    def stage(self, name: str) -> Figures:
+        """Run a stage's command, without DVC."""
         command = load_yaml(self.project / "dvc.yaml")["stages"][name]["cmd"]
         return run(*shlex.split(command), cwd=self.project)
 
-    def train(self) -> dict[str, float]:
-        """Training on every so manieth picture, to see what memory and time grow with."""
+    def checkout(self, link: str) -> Figures:
+        """Remove the verified pictures, and have DVC bring them back."""
+        self.dvc("config", "cache.type", link)
+        shutil.rmtree(self.project / "data/images")
+        return self.dvc("checkout", "verify")
+
+    def train_on_part(self) -> Figures:
+        """Train on PART evenly spaced pictures, to see what memory and time grow with."""
         header, *lines = (self.project / "data/split.csv").read_text().splitlines()
         part = lines[:: max(1, self.count // PART)]
         (self.project / "data/part.csv").write_text("\n".join([header, *part, ""]))
-        words = [
-            "--table",
-            "data/part.csv",
-            "--model",
-            "models/part.safetensors",
-            "--metrics",
-            "metrics/part",
-        ]
-        return run("python", "-m", "stages.train", *words, cwd=self.project)
-
-    def layout(self, name: str) -> Path:
-        return self.folder / f"layout-{name}"
-
-    def pack(self, name: str) -> dict[str, float]:
-        """The verified pictures in a project of their own, as LAYOUTS says."""
-        home = self.layout(name)
-        shutil.rmtree(home, ignore_errors=True)
-        self.start_dvc(home)
-        begin = time.perf_counter()
-        files, images = self.files(), home / "images"
-        if name == "files":
-            shutil.copytree(self.project / "data/images", images)
-        elif name == "shards":
-            images.mkdir()
-            for n in range(SHARDS):
-                with zipfile.ZipFile(images / f"{n:02}.zip", "w", zipfile.ZIP_STORED) as archive:
-                    for file in files[n::SHARDS]:
-                        archive.write(file, file.name)
-        else:
-            images.mkdir()
-            packed = np.lib.format.open_memmap(
-                images / "all.npy", "w+", np.uint8, (len(files), SIDE, SIDE, 3)
-            )
-            for i, file in enumerate(files):
-                packed[i] = np.asarray(Image.open(file).resize((SIDE, SIDE)))
-            packed.flush()
-        size = sum(path.stat().st_size for path in images.rglob("*") if path.is_file())
-        return {"seconds": round(time.perf_counter() - begin, 1), "mb": 0, "bytes": size}
-
-    def files(self) -> list[Path]:
-        return sorted((self.project / "data/images").rglob("*.jpg"))
-
-    def store(self, name: str, what: str) -> dict[str, float]:
-        home = self.layout(name)
-        if what == "one changed: add":
-            self.change_one(name)
-        words = {"add": ["add", "images"], "no-op status": ["status"], "push": ["push"]}[
-            what.removeprefix("one changed: ")
-        ]
-        before = self.stored(home)
-        result = run("dvc", *words, cwd=home)
-        return result | ({"bytes": self.stored(home) - before} if words == ["push"] else {})
-
-    def stored(self, home: Path) -> int:
-        return sum(path.stat().st_size for path in (home / "remote").rglob("*") if path.is_file())
-
-    def change_one(self, name: str) -> None:
-        """Another picture for one of them."""
-        path = self.layout(name) / "images"
-        buffer = io.BytesIO()
-        Image.new("RGB", (200, 200), "red").save(buffer, "JPEG")
-        if name == "files":
-            min(path.rglob("*.jpg")).write_bytes(buffer.getvalue())
-        elif name == "shards":
-            with zipfile.ZipFile(path / "00.zip", "a") as archive:
-                archive.writestr("another.jpg", buffer.getvalue())
-        else:
-            np.lib.format.open_memmap(path / "all.npy", "r+")[0] = 0
-
-    def read(self, name: str) -> dict[str, float]:
-        """Every picture decoded to SIDE pixels, one after another; the .npy has them so."""
-        path = self.layout(name) / "images"
-        decode = f"np.asarray(Image.open({{}}).resize(({SIDE}, {SIDE})))"
-        code = {
-            "files": f"for f in sorted(p.rglob('*.jpg')): {decode.format('f')}",
-            "shards": "for f in sorted(p.iterdir()):\n z = zipfile.ZipFile(f)\n for n in z.namelist(): "
-            + decode.format("io.BytesIO(z.read(n))"),
-            "npy": "a = np.load(p / 'all.npy', mmap_mode='r')\nfor i in range(len(a)): np.array(a[i])",
-        }[name]
-        head = "import io, zipfile\nfrom pathlib import Path\nimport numpy as np\nfrom PIL import Image\n"
-        return run(
-            sys.executable, "-c", f"{head}p = Path({str(path)!r})\n{code}", cwd=self.layout(name)
-        )
+        outs = "--table data/part.csv --model models/part.safetensors --metrics metrics/part"
+        return run("python", "-m", "stages.train", *outs.split(), cwd=self.project)
 
     def report(self) -> str:
+        """Return what is measured, as a Markdown table."""
         done = json.loads(self.results.read_text())
         lines = [
             "| step | seconds | CPU seconds | MB of memory | MB written |",
@@ -297,25 +160,160 @@ class Scale:
         ]
         for name, row in done.items():
             size = f"{row['bytes'] / 1e6:.1f}" if "bytes" in row else ""
-            lines.append(
-                f"| {name} | {row['seconds']} | {row.get('cpu', '')} | {row['mb'] or ''} | {size} |"
-            )
+            figures = f"{row['seconds']} | {row.get('cpu', '')} | {row['mb'] or ''} | {size}"
+            lines.append(f"| {name} | {figures} |")
         return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+class Layout:
+    """The verified pictures stored in one way, in a DVC project of its own."""
+
+    def __init__(self, name: str, home: Path, verified: Path) -> None:
+        self.name, self.home, self.verified = name, home, verified
+        self.images = home / "images"
+
+    def steps(self) -> dict[str, Callable[[], Figures]]:
+        """Return what to call for each step, in order."""
+        return {
+            "pack": self.pack,
+            "add": partial(run, "dvc", "add", "images", cwd=self.home),
+            "no-op status": partial(run, "dvc", "status", cwd=self.home),
+            "push": self.push,
+            "one changed: add": self.add_changed,
+            "one changed: push": self.push,
+            "read all": self.read,
+        }
+
+    def pack(self) -> Figures:
+        """Store the pictures as the layout says."""
+        shutil.rmtree(self.home, ignore_errors=True)
+        start_dvc(self.home)
+        begin = time.perf_counter()
+        files = sorted(self.verified.rglob("*.jpg"))
+        if self.name == "files":
+            shutil.copytree(self.verified, self.images)
+        elif self.name == "shards":
+            self.images.mkdir()
+            for n in range(SHARDS):
+                with zipfile.ZipFile(self.images / f"{n:02}.zip", "w") as archive:
+                    for file in files[n::SHARDS]:
+                        archive.write(file, file.name)
+        else:
+            self.images.mkdir()
+            shape = (len(files), SIDE, SIDE, 3)
+            packed = np.lib.format.open_memmap(self.images / "all.npy", "w+", np.uint8, shape)
+            for i, file in enumerate(files):
+                packed[i] = np.asarray(Image.open(file).resize((SIDE, SIDE)))
+            packed.flush()
+        seconds = round(time.perf_counter() - begin, 1)
+        return {"seconds": seconds, "mb": 0, "bytes": bytes_in(self.images)}
+
+    def push(self) -> Figures:
+        """Push to a folder; `bytes` are what it has more than before."""
+        remote = self.home / "remote"
+        before = bytes_in(remote)
+        figures = run("dvc", "push", cwd=self.home)
+        return figures | {"bytes": bytes_in(remote) - before}
+
+    def add_changed(self) -> Figures:
+        """Put another picture in the place of one of them, and add it."""
+        buffer = io.BytesIO()
+        Image.new("RGB", (200, 200), "red").save(buffer, "JPEG")
+        if self.name == "files":
+            min(self.images.rglob("*.jpg")).write_bytes(buffer.getvalue())
+        elif self.name == "shards":
+            with zipfile.ZipFile(self.images / "00.zip", "a") as archive:
+                archive.writestr("another.jpg", buffer.getvalue())
+        else:
+            np.lib.format.open_memmap(self.images / "all.npy", "r+")[0] = 0
+        return run("dvc", "add", "images", cwd=self.home)
+
+    def read(self) -> Figures:
+        """Decode every picture to SIDE pixels, one after another; the .npy holds them so."""
+        decode = f"np.asarray(Image.open({{}}).resize(({SIDE}, {SIDE})))"
+        loop = {
+            "files": f"for f in sorted(p.rglob('*.jpg')): {decode.format('f')}",
+            "shards": "for f in sorted(p.iterdir()):\n z = zipfile.ZipFile(f)\n"
+            f" for n in z.namelist(): {decode.format('io.BytesIO(z.read(n))')}",
+            "npy": "a = np.load(p / 'all.npy', mmap_mode='r')\n"
+            "for i in range(len(a)): np.array(a[i])",
+        }[self.name]
+        imports = "import io, pathlib, zipfile\nimport numpy as np\nfrom PIL import Image\n"
+        code = f"{imports}p = pathlib.Path({str(self.images)!r})\n{loop}"
+        return run(sys.executable, "-c", code, cwd=self.home)
+
+
+def run(*command: str, cwd: Path) -> Figures:
+    """Run a command that must succeed; return its seconds, CPU seconds, and peak memory in MB."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    before, begin, peak = os.times(), time.perf_counter(), 0
+    with open(cwd.parent / "log.txt", "ab") as log:
+        process = subprocess.Popen(
+            command, cwd=cwd, env={**os.environ, "PATH": path}, stdout=log, stderr=log
+        )
+        while process.poll() is None:
+            peak = max(peak, sum(anonymous(pid) for pid in family(process.pid)))
+            time.sleep(0.1)
+    seconds, after = time.perf_counter() - begin, os.times()
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} failed; see {cwd.parent / 'log.txt'}")
+    user, system = (after[i] - before[i] for i in (2, 3))  # of ended children
+    return {"seconds": round(seconds, 1), "cpu": round(user + system, 1), "mb": round(peak / 1024)}
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and its descendants."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [pid, *(each for child in children for each in family(int(child)))]
+
+
+def anonymous(pid: int) -> int:
+    """Return the kilobytes of memory that only this process holds."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
+
+
+def bytes_in(folder: Path) -> int:
+    """Return the bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def start_dvc(home: Path) -> None:
+    """Make a folder a DVC project without git, with a folder as its remote."""
+    (home / ".dvc").mkdir(parents=True)
+    (home / ".dvc/config").write_text(
+        "[core]\n    no_scm = true\n    analytics = false\n    remote = near\n"
+        f"['remote \"near\"']\n    url = {home}/remote\n"
     )
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--pictures", type=int, default=25_000)
-    parser.add_argument("--minutes", type=float, default=600)
-    parser.add_argument("--report", action="store_true")
-    arguments = parser.parse_args()
-    scale = Scale(arguments.folder, arguments.pictures)
-    if not arguments.report:
-        scale.measure(arguments.minutes)
-    print(scale.report())
+
+
+def draw_all(folder: Path, count: int) -> None:
+    """Draw `count` pictures on all cores, into one folder per class."""
+    for label in range(CLASSES):
+        (folder / f"class{label}").mkdir(parents=True)
+    starts = range(0, count, 500)
+    with ProcessPoolExecutor() as pool:
+        jobs = [pool.submit(draw, folder, start, min(start + 500, count)) for start in starts]
+        for job in jobs:
+            job.result()
+
+
+def draw(folder: Path, first: int, last: int) -> None:
+    """Draw pictures `first` to `last`: one colour per class, one pattern and size per picture."""
+    for i in range(first, last):
+        random = np.random.default_rng(i)
+        red, green, blue = np.random.default_rng(i % CLASSES).integers(0, 256, 3).tolist()
+        colour = Image.new("RGB", (256, 256), (red, green, blue))
+        pattern = Image.fromarray(random.integers(0, 256, (12, 12, 3), dtype=np.uint8))
+        blended = Image.blend(colour, pattern.resize((256, 256)), 0.5)
+        size = (256, int(random.choice(HEIGHTS)))
+        blended.resize(size).save(folder / f"class{i % CLASSES}/{i:06}.jpg", quality=85)
 
 
 if __name__ == "__main__":

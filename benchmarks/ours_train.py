@@ -1,0 +1,59 @@
+"""The stage train in the current project folder, timed; a part of `train`.
+
+    python -m benchmarks.ours_train ANSWER
+
+ANSWER: the JSON file of figures to write. The seed comes from params.yaml. Started in the folder
+of the copied project, it imports the copy's `stages` and `pawprint`: the ones beside it may change
+while the benchmark runs.
+"""
+
+import json
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pandas as pd
+
+from benchmarks.clock import Clock, peak_memory
+from pawprint.params import load_params
+from pawprint.pictures.batches import load_pictures
+from pawprint.training.device import ComputeParams, start
+from pawprint.training.inference import predict
+from pawprint.training.model import load_model
+from pawprint.training.recipe import TrainParams
+from stages import train
+
+ARGUMENTS = "--table data/split.csv --model models/ours.safetensors --metrics metrics/ours"
+
+
+def main(answer: Path) -> None:
+    """Train on the train split, and count the errors on valid and test."""
+    clock = Clock()
+    with (
+        mock.patch.object(sys, "argv", ["train", *ARGUMENTS.split()]),
+        mock.patch.object(train, "load_data", clock.timed("decode", train.load_data)),
+        mock.patch.object(train.Learner, "train", clock.timed("fit", train.Learner.train)),
+    ):
+        train.main()
+    for unit in ("", "_cpu"):
+        clock.took[f"fit{unit}"] += clock.took[f"decode{unit}"]
+    device = start(load_params("compute", ComputeParams), load_params("train", TrainParams).seed)
+    model, config = load_model("models/ours.safetensors")
+    table = pd.read_csv("data/split.csv")
+    held_out = table[table["split"].isin(["valid", "test"])]
+    pictures = load_pictures(
+        held_out["path"].tolist(), config.size, config.resize, config.interpolation
+    )
+    indexes = predict(model, pictures, config, device).argmax(dim=1).tolist()
+    wrong = int((held_out["label"] != [config.classes[i] for i in indexes]).sum())
+    figures = {
+        **clock.took,
+        "error": wrong / len(held_out),
+        "pictures": len(held_out),
+        "memory": peak_memory(),
+    }
+    answer.write_text(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
