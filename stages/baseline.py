@@ -11,7 +11,7 @@ from pawprint.params import load_params, run_stage
 from pawprint.pictures.batches import load_pictures
 from pawprint.tables import read_table, write_json
 from pawprint.training.device import ComputeParams, start
-from pawprint.training.inference import predict
+from pawprint.training.inference import predict_probabilities
 from pawprint.training.model import create_model, save_model
 from pawprint.training.recipe import TrainParams
 
@@ -29,7 +29,7 @@ def main() -> None:
     fit_linear_head(model, config, train, device)
     save_model("models/linear.safetensors", model, config)
     pictures = load_pictures(paths, config.size, config.resize, config.interpolation)
-    best = predict(model, pictures, config, device).argmax(dim=1).tolist()
+    best = predict_probabilities(model, pictures, config, device).argmax(dim=1).tolist()
 
     # what each answers about valid
     answers = {

@@ -35,7 +35,7 @@ from pawprint.params import Params, load_params, load_yaml, run_stage
 from pawprint.pictures.batches import Pictures, load_pictures
 from pawprint.tables import read_json, read_table, write_bytes, write_json
 from pawprint.training.device import ComputeParams, start
-from pawprint.training.inference import features
+from pawprint.training.inference import compute_features
 from pawprint.training.model import ModelConfig, load_model
 from pawprint.training.recipe import TrainParams
 
@@ -83,8 +83,8 @@ def main() -> None:
     valid_pictures, test_pictures = load(valid, config), load(test, config)
 
     # the graph, calibrated on valid, as ONNX
-    bank = features(model, load(train, config), config, device)
-    seen = features(model, valid_pictures, config, device)
+    bank = compute_features(model, load(train, config), config, device)
+    seen = compute_features(model, valid_pictures, config, device)
     targets = torch.tensor(valid["label"].map(config.classes.index).tolist())
     graph = build_graph(model, config, bank, seen, targets)
     plain = ask_about_test(to_onnx(graph, config.size), test_pictures, test["label"], config)

@@ -14,9 +14,8 @@ import torch
 from pawprint.params import load_params, run_stage
 from pawprint.pictures.batches import load_pictures
 from pawprint.tables import read_table, write_json, write_table
-from pawprint.training.device import ComputeParams, start
-from pawprint.training.inference import features
-from pawprint.training.learner import precision
+from pawprint.training.device import ComputeParams, autocast, start
+from pawprint.training.inference import compute_features
 from pawprint.training.lr_finder import LrFindParams, run_sweep, suggest
 from pawprint.training.model import Head, create_model
 from pawprint.training.recipe import TrainParams
@@ -34,8 +33,8 @@ def main() -> None:
     paths = rows["path"].tolist()
     pictures = load_pictures(paths, config.size, config.resize, config.interpolation)
     targets = torch.tensor(rows["label"].map(classes.index).tolist(), device=device)
-    with precision(params, device):
-        seen = features(model, pictures, config, device).to(device)
+    with autocast(params.precision, device):
+        seen = compute_features(model, pictures, config, device).to(device)
 
     # the sweep, and what it suggests
     lrs, losses = run_sweep(Head(model).eval(), seen, targets, sweep, params)
@@ -43,8 +42,8 @@ def main() -> None:
     write_table("metrics/lr_find.csv", pd.DataFrame({"lr": lrs, "loss": losses}))
     write_json("metrics/lr_find.json", found)
     names = [name for name in ("valley", "steep", "minimum") if found[name]]
-    rates = ", ".join(f"{name} {found[name]:.2g}" for name in names)
-    print(f"lr_find: {rates or 'no suggestion: ' + found['note']}", file=sys.stderr)
+    found_lrs = ", ".join(f"{name} {found[name]:.2g}" for name in names)
+    print(f"lr_find: {found_lrs or 'no suggestion: ' + found['note']}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from pawprint.tables import read_json, read_table, write_json, write_table
 from pawprint.training.checkpoint import Checkpoint, fingerprint
 from pawprint.training.curves import best_of, warning
 from pawprint.training.device import ComputeParams, processes, start, stop
-from pawprint.training.learner import Data, Learner
+from pawprint.training.learner import Learner, TrainingData, fine_tune
 from pawprint.training.model import ModelConfig, create_model, save_model
 from pawprint.training.recipe import TrainParams
 
@@ -46,7 +46,7 @@ def main() -> None:
     name = fingerprint(settings, seen["path"], model.state_dict())
     checkpoint = Checkpoint(arguments.model.with_name(f".{arguments.model.stem}.checkpoint"), name)
 
-    epochs = Learner(model, config, data, params, lrs, device, checkpoint).train()
+    epochs = fine_tune(Learner(model, config, data, params, lrs, device, checkpoint))
     if processes()[0] == 0:
         save_model(arguments.model, model, config)
         write_metrics(arguments.metrics, epochs, data, lrs)
@@ -65,7 +65,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load_data(table: pd.DataFrame, config: ModelConfig) -> Data:
+def load_data(table: pd.DataFrame, config: ModelConfig) -> TrainingData:
     """Decode the train and valid splits."""
     targets = table["label"].map(config.classes.index)
     train, valid = (table[table["split"] == split] for split in ("train", "valid"))
@@ -73,7 +73,7 @@ def load_data(table: pd.DataFrame, config: ModelConfig) -> Data:
     def load(rows: pd.DataFrame, size: int) -> Pictures:
         return load_pictures(rows["path"].tolist(), size, config.resize, config.interpolation)
 
-    return Data(
+    return TrainingData(
         train=load(train, round(config.size * PRESIZE)),
         train_flat=load(train, config.size),
         train_targets=torch.tensor(targets[train.index].tolist()),
@@ -82,7 +82,9 @@ def load_data(table: pd.DataFrame, config: ModelConfig) -> Data:
     )
 
 
-def write_metrics(name: str, epochs: list[dict], data: Data, lrs: tuple[float, float]) -> None:
+def write_metrics(
+    name: str, epochs: list[dict], data: TrainingData, lrs: tuple[float, float]
+) -> None:
     """Write one row per epoch as CSV, and the last figures as JSON."""
     figures: dict[str, object] = {}
     if epochs:

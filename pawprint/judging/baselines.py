@@ -19,7 +19,7 @@ from torch import nn
 
 from pawprint.params import Params
 from pawprint.pictures.batches import load_pictures
-from pawprint.training.inference import features
+from pawprint.training.inference import compute_features
 from pawprint.training.model import Head, ModelConfig
 
 
@@ -77,7 +77,7 @@ def fit_linear_head(
     """
     paths = train["path"].tolist()
     pictures = load_pictures(paths, config.size, config.resize, config.interpolation)
-    seen = features(model, pictures, config, device).double().numpy()
+    seen = compute_features(model, pictures, config, device).double().numpy()
     scaler = StandardScaler()
     regression = LogisticRegression(C=0.01, max_iter=1000)
     regression.fit(scaler.fit_transform(seen), train["label"].map(config.classes.index))

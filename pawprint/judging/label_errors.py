@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from pawprint.pictures.batches import Pictures, load_pictures
-from pawprint.training.inference import in_batches
+from pawprint.training.inference import run_in_batches
 from pawprint.training.model import Head, ModelConfig, body, create_model
 from pawprint.training.recipe import TrainParams
 
@@ -92,7 +92,7 @@ def describe(
         return (look(inputs) + look(inputs.flip(3))) / 2
 
     with torch.no_grad():
-        both = in_batches(look_twice, model, pictures, config, device)
+        both = run_in_batches(look_twice, model, pictures, config, device)
     last, maps = both.tensor_split([Head(model).in_features], dim=1)
     return last.double().numpy(), maps.double().numpy()
 

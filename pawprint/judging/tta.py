@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pawprint.params import Params
 from pawprint.pictures.batches import PRESIZE, load_pictures
 from pawprint.training.augment import augment
-from pawprint.training.inference import predict
+from pawprint.training.inference import predict_probabilities
 from pawprint.training.model import ModelConfig
 from pawprint.training.recipe import TrainParams
 
@@ -38,7 +38,7 @@ def predict_files(
     Raises StageError that names a picture which cannot be read.
     """
     pictures = load_pictures(paths, config.size, config.resize, config.interpolation)
-    plain = predict(model, pictures, config, device)
+    plain = predict_probabilities(model, pictures, config, device)
     if views is None:
         return plain
     generator = torch.Generator().manual_seed(views.seed)
@@ -48,5 +48,5 @@ def predict_files(
 
     size = round(config.size * PRESIZE)
     large = load_pictures(paths, size, config.resize, config.interpolation)
-    drawn = [predict(model, large, config, device, view) for _ in range(VIEWS)]
+    drawn = [predict_probabilities(model, large, config, device, view) for _ in range(VIEWS)]
     return torch.lerp(torch.stack(drawn).mean(dim=0), plain, BETA)

@@ -1,20 +1,30 @@
-"""A training's state on disk after each epoch, so that a killed training goes on where it stood.
+"""A training's state on disk after each epoch, so that a killed training goes on from there.
 
-The file is written whole or not at all, and read without running any code in it (torch's `weights_only`). It names what
-the training depends on; the state of another training is not taken up.
+The file is written whole or not at all, and read without running any code in it (torch's
+`weights_only`). It names what the training depends on; the state of another training is ignored.
 """
 
 import hashlib
 import io
-import pickle
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+import torch.distributed as dist
+from torch import Tensor, nn
 
 from pawprint.tables import write_bytes
+from pawprint.training.device import processes
+
+
+class Stateful(Protocol):
+    """What has a state to keep: a model, an optimizer, a gradient scaler."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
 
 
 class Checkpoint:
@@ -25,30 +35,52 @@ class Checkpoint:
 
     def save(self, **state: Any) -> None:
         """Replace what is stored by `state`: tensors, numbers, texts, and lists and dicts of them."""
-        content = io.BytesIO()  # of a full disk, torch would say something unclear
+        content = io.BytesIO()  # if the disk is full, torch's own message is unclear
         torch.save({**state, "fingerprint": self.fingerprint}, content)
         write_bytes(self.path, content.getvalue())
 
     def load(self) -> dict[str, Any] | None:
-        """What was saved last by the same training, on the CPU; None where there is nothing or it is another's."""
+        """Return what the same training saved last, on the CPU.
+
+        None if there is nothing, or if the file is damaged or another training's.
+        """
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
-        except (FileNotFoundError, RuntimeError, EOFError, pickle.UnpicklingError):
+        except Exception:  # of a damaged file, torch raises many kinds
             return None
-        return (
-            state
-            if isinstance(state, dict) and state.get("fingerprint") == self.fingerprint
-            else None
-        )
+        same = isinstance(state, dict) and state.get("fingerprint") == self.fingerprint
+        return state if same else None
 
     def remove(self) -> None:
+        """Remove the file, if there is one."""
         self.path.unlink(missing_ok=True)
 
 
-def fingerprint(settings: str, files: Iterable[Path | str], weights: Mapping[str, Tensor]) -> str:
-    """A hash of settings, of the contents of files, and of the weights that a training starts from.
+def resume(
+    checkpoint: Checkpoint | None, model: nn.Module, generator: torch.Generator
+) -> dict[str, Any] | None:
+    """Restore the model and the generator from what a killed training left, in every process.
 
-    The code of this folder and the version of torch count too: other code would go on to other numbers.
+    Return all that was saved, for what the phase restores itself; None if there is nothing.
+    """
+    rank, world = processes()
+    found = [checkpoint.load() if checkpoint and rank == 0 else None]
+    if world > 1:
+        dist.broadcast_object_list(found)
+    saved = found[0]
+    if saved:
+        model.load_state_dict(saved["model"])
+        generator.set_state(saved["generator"])
+        if checkpoint and rank == 0:
+            epochs = len(saved["rows"])
+            print(f"train: going on after epoch {epochs} from {checkpoint.path}", file=sys.stderr)
+    return saved
+
+
+def fingerprint(settings: str, files: Iterable[Path | str], weights: Mapping[str, Tensor]) -> str:
+    """Return a hash of settings, of the contents of files, and of the weights a training starts from.
+
+    The code of this folder and the version of torch count too: other code gives other numbers.
     """
     digest = hashlib.sha256(f"{settings} {torch.__version__}".encode())
     for path in [*sorted(Path(__file__).parent.glob("*.py")), *files]:

@@ -1,4 +1,4 @@
-"""What a model says of pictures: probabilities and features, in batches."""
+"""What a model says about pictures: probabilities and features, computed in batches."""
 
 from collections.abc import Callable
 
@@ -6,49 +6,82 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from pawprint.params import StageError
 from pawprint.pictures.batches import Pictures
 from pawprint.training.device import AT_A_TIME
 from pawprint.training.model import ModelConfig, body, normalise
 
 
+def unchanged(batch: Tensor) -> Tensor:
+    """Return the pictures of a batch as they are: the view of them if no other is wanted."""
+    return batch
+
+
 @torch.no_grad()
-def predict(
+def predict_probabilities(
     model: nn.Module,
     pictures: Pictures,
     config: ModelConfig,
     device: torch.device,
-    view: Callable[[Tensor], Tensor] = lambda batch: batch,
+    view: Callable[[Tensor], Tensor] = unchanged,
 ) -> Tensor:
-    """Probabilities (N, classes) on the CPU for uint8 pictures (N, S, S, 3), or for a `view` of each batch of them."""
-    return in_batches(
-        lambda inputs: model(inputs).softmax(dim=1), model, pictures, config, device, view
-    )
+    """Return probabilities (N, classes) on the CPU for uint8 pictures (N, S, S, 3).
+
+    view: what to ask about instead of each batch, such as random views of its pictures.
+    Raises StageError if the probabilities are NaN.
+    """
+
+    def probabilities(inputs: Tensor) -> Tensor:
+        return model(inputs).softmax(dim=1)
+
+    found = run_in_batches(probabilities, model, pictures, config, device, view)
+    return refuse_nan(found, "probabilities")
 
 
 @torch.no_grad()
-def features(
+def compute_features(
     model: nn.Module, pictures: Pictures, config: ModelConfig, device: torch.device
 ) -> Tensor:
-    """What the head would see, (N, F) on the CPU, for uint8 pictures (N, S, S, 3)."""
-    return in_batches(lambda inputs: body(model, inputs), model, pictures, config, device)
+    """Return what the head would see, (N, F) on the CPU, for uint8 pictures (N, S, S, 3).
+
+    Raises StageError if the features are NaN or infinite.
+    """
+
+    def features(inputs: Tensor) -> Tensor:
+        return body(model, inputs)
+
+    return refuse_nan(run_in_batches(features, model, pictures, config, device), "features")
 
 
-def in_batches(
+def run_in_batches(
     compute: Callable[[Tensor], Tensor],
     model: nn.Module,
     pictures: Pictures,
     config: ModelConfig,
     device: torch.device,
-    view: Callable[[Tensor], Tensor] = lambda batch: batch,
+    view: Callable[[Tensor], Tensor] = unchanged,
 ) -> Tensor:
-    """`compute` on normalised batches, joined; the model stands in eval mode meanwhile."""
+    """Return what `compute` gives for normalised batches, joined, float (N, ...) on the CPU.
+
+    The model is in eval mode meanwhile.
+    """
     model = model.to(device, memory_format=torch.channels_last)
-    training, _ = model.training, model.eval()
-    batches = tqdm(
-        pictures.split(AT_A_TIME.get(device.type, 128)), "predict", unit="batch", leave=False
-    )
+    was_training = model.training
+    model.eval()
+    batches = pictures.split(AT_A_TIME.get(device.type, 128))
     results = [
-        compute(normalise(view(batch.to(device)), config)).float().cpu() for batch in batches
+        compute(normalise(view(batch.to(device)), config)).float().cpu()
+        for batch in tqdm(batches, "predict", unit="batch", leave=False)
     ]
-    model.train(training)
+    model.train(was_training)
     return torch.cat(results)
+
+
+def refuse_nan(values: Tensor, what: str) -> Tensor:
+    """Return the values, or raise StageError if any of them is NaN or infinite."""
+    if not values.isfinite().all():
+        raise StageError(
+            f"the model's {what} are not numbers (NaN or infinite): its weights are damaged, or "
+            "too large for train.precision fp16; check train.weights and set train.precision: fp32"
+        )
+    return values

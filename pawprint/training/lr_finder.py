@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from tqdm import trange
 
 from pawprint.params import Params
-from pawprint.training.learner import class_weights, make_optimizer
+from pawprint.training.losses import class_weights
+from pawprint.training.optimizer import make_optimizer
 from pawprint.training.recipe import TrainParams
 
 SMOOTHING = 0.98  # of the exponential moving average of the loss, as in fast.ai

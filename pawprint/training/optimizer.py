@@ -1,0 +1,51 @@
+"""What takes the steps: AdamW, the learning rate of each layer, the moving average of the weights."""
+
+import torch
+from timm.models import group_parameters
+from torch import Tensor, nn
+
+# Named parameters that learn together, and their highest learning rate.
+Group = tuple[list[tuple[str, nn.Parameter]], float]
+
+
+def make_optimizer(groups: list[Group], weight_decay: float) -> torch.optim.Optimizer:
+    """Return AdamW as fast.ai sets it: eps 1e-5, no decay of biases and batch-norm.
+
+    Its `param_groups` are in the order of `groups`; their `lr` is the highest learning rate.
+    """
+    split = []
+    for named, lr in groups:
+        for decays in (False, True):
+            chosen = [parameter for _, parameter in named if (parameter.ndim > 1) == decays]
+            decay = weight_decay if decays else 0.0
+            if chosen:
+                split.append({"params": chosen, "lr": lr, "weight_decay": decay})
+    return torch.optim.AdamW(split, lr=0.0, betas=(0.95, 0.99), eps=1e-5)
+
+
+def layer_groups(model: nn.Module, lrs: tuple[float, float]) -> list[Group]:
+    """Return the model's layers, from input to head, each with its highest learning rate.
+
+    lrs: of the first layers and of the head; the others lie between, evenly in the logarithm.
+    Source: Howard and Ruder, arXiv:1801.06146 (discriminative learning rates).
+    """
+    low, high = lrs
+    named = dict(model.named_parameters())
+    layers = group_parameters(model, model.group_matcher(coarse=True))
+    order = [layers[key] for key in sorted(layers)]
+    steps = max(len(order) - 1, 1)
+    return [
+        ([(name, named[name]) for name in names], low * (high / low) ** (i / steps))
+        for i, names in enumerate(order)
+    ]
+
+
+def moving_average(decay: float, old: Tensor, new: Tensor, updates: Tensor | int) -> Tensor:
+    """Return one step of an exponential moving average, from `old` towards `new`.
+
+    The decay is lower in the first steps, so that the average soon forgets where it began.
+    Source: Polyak and Juditsky, doi:10.1137/0330046; the warm-up, (1 + n) / (10 + n), is
+    TensorFlow's.
+    """
+    n = float(updates)
+    return torch.lerp(old, new, 1 - min(decay, (1 + n) / (10 + n)))
