@@ -82,6 +82,9 @@ def read_sides(path: Path = SIDES) -> dict[str, Side]:
             )
         if not side.image or not PHASH.fullmatch(side.phash):
             raise StageError(f"{path}, line {line}: image or phash is not one that split wrote")
+        keys = {word.split("=")[0] for word in side.drawn_with.split()}
+        if not keys.issuperset(SplitParams.model_fields):
+            raise StageError(f"{path}, line {line}: drawn_with is cut: {side.drawn_with!r}")
         if sides.get(side.image, side) != side:
             other = sides[side.image]
             raise StageError(

@@ -24,7 +24,8 @@ def space(tmp_path_factory):
     """The address of app.py, started as a Space starts it."""
     folder = write_export(tmp_path_factory.mktemp("space") / "export")
     for name in ("app.py", "predict.py"):
-        shutil.copyfile(ROOT / "pawprint/shipped" / name, folder / name)
+        shutil.copyfile(ROOT / "pawprint/exporting/shipped" / name, folder / name)
+    shutil.copyfile(ROOT / "pawprint/pictures/square.py", folder / "pictures.py")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

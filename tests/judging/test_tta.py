@@ -9,9 +9,10 @@ from PIL import Image
 
 from pawprint.judging import tta
 from pawprint.pictures.batches import load_pictures
-from pawprint.training.inference import predict
+from pawprint.training.inference import predict_probabilities
 from pawprint.training.model import ModelConfig
 from tests.support.project import Project, make_pictures
+from tests.support.recipe import STILL, recipe
 
 TRAIN = (
     "--table",
@@ -61,7 +62,6 @@ class Brightness(torch.nn.Module):
 def asked(project: Project, monkeypatch) -> tuple[Brightness, ModelConfig, list[str]]:
     monkeypatch.chdir(project.path)
     make_pictures(project.path / "own", {"red": 20, "green": 20})
-    project.edit(**{"train.train_size": 48})
     config = ModelConfig("test", ("a", "b"), 64, "crop", "bilinear", (0.5,) * 3, (0.5,) * 3)
     return Brightness(), config, sorted(str(path) for path in (project.path / "own").rglob("*.jpg"))
 
@@ -69,20 +69,17 @@ def asked(project: Project, monkeypatch) -> tuple[Brightness, ModelConfig, list[
 def test_tta_is_fastais_mean_of_four_views_and_a_quarter_of_the_picture(project: Project, asked):
     model, config, paths = asked
     cpu = torch.device("cpu")
-    plain = predict(model, load_pictures(paths, 64, "crop", "bilinear"), config, cpu)
-    assert torch.equal(tta.answer(model, config, paths, cpu), plain)
+    plain = predict_probabilities(model, load_pictures(paths, 64, "crop", "bilinear"), config, cpu)
+    assert torch.equal(tta.predict_files(model, config, paths, cpu), plain)
 
-    project.edit(**{"evaluate.tta": True})
-    mixed = tta.answer(model, config, paths, cpu)
-    assert torch.equal(tta.answer(model, config, paths, cpu), mixed)
+    views = recipe(train_size=48)
+    mixed = tta.predict_files(model, config, paths, cpu, views)
+    assert torch.equal(tta.predict_files(model, config, paths, cpu, views), mixed)
     assert not torch.equal(mixed, plain)
     assert torch.allclose(mixed.sum(dim=1), torch.ones(40))
 
-    still = {"min_scale": 1.0, "flip": 0.0, "rotate": 0, "zoom": 1.0, "warp": 0.0, "lighting": 0.0}
-    project.edit(**{f"train.augment.{key}": value for key, value in still.items()})
-    same = tta.answer(
-        model, config, paths, cpu
-    )  # four times the picture itself: nothing but scaling differs
+    same = tta.predict_files(model, config, paths, cpu, recipe(train_size=48, augment=STILL))
+    # four times the picture itself: only scaling differs
     assert torch.allclose(same, plain, atol=0.01)
 
 
@@ -92,9 +89,9 @@ def test_tta_weighs_views_and_picture_as_fastai(project: Project, asked, monkeyp
     said = iter(
         [torch.tensor([[0.0]]), *[torch.tensor([[value]]) for value in (0.4, 0.8, 1.2, 1.6)]]
     )
-    monkeypatch.setattr(tta, "predict", lambda *_: next(said))
-    project.edit(**{"evaluate.tta": True})
-    answer = tta.answer(torch.nn.Identity(), config, paths[:1], torch.device("cpu"))
+    monkeypatch.setattr(tta, "predict_probabilities", lambda *_: next(said))
+    identity, cpu = torch.nn.Identity(), torch.device("cpu")
+    answer = tta.predict_files(identity, config, paths[:1], cpu, recipe(train_size=48))
     assert answer.item() == pytest.approx(0.75)
     assert list(said) == []
 
@@ -102,7 +99,7 @@ def test_tta_weighs_views_and_picture_as_fastai(project: Project, asked, monkeyp
 @pytest.mark.slow
 def test_interpret_and_evaluate_honour_tta(small: Project):
     prepare(small)
-    for name in ("baseline", "lr_find"):
+    for name in ("baseline", "lr_find", "lr"):
         small.stage(name)
     small.stage("train", *TRAIN)
     (small.path / "models/retrained.safetensors").write_bytes(

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageDraw, PngImagePlugin
 
+from pawprint.pictures import decode as decoding
+from pawprint.pictures.decode import VerifyParams
 from stages import verify
-from stages.verify import VerifyParams
 from tests.support.world import World, picture
 
 
@@ -266,7 +267,7 @@ def decode(content: bytes, tmp_path: Path, **options: object) -> Image.Image:
     (tmp_path / "x").write_bytes(content)
     values = {"max_size": 100, "min_size": 8, "quality": 90, "max_pixels": 10_000_000, **options}
     params = VerifyParams.model_validate(values)
-    return verify.resize(*verify.decode(tmp_path / "x", params), params)
+    return decoding.resize(*decoding.decode(tmp_path / "x", params), params)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Cleaning by machine finds what was planted, and by hand is never overruled or fatal."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,17 @@ import pytest
 import timm
 import torch
 
-from pawprint.params import StageError
+from pawprint.judging import label_errors
+from pawprint.judging.label_errors import describe, judge_labels, odd_ones_out, out_of_fold
+from pawprint.params import StageError, load_params
 from pawprint.sources.sample import truth
-from pawprint.tables import read_table, write_json, write_table
+from pawprint.tables import read_table, write_table
 from pawprint.training.model import ModelConfig
+from pawprint.training.recipe import TrainParams
 from stages import clean
-from stages.clean import CleanParams, judge, odd_ones_out, out_of_fold
-from tests.support.project import PHOTOS, ROOT, Project
+from tests.support.project import PHOTOS, ROOT, Project, edit_yaml
 
 CATS_AND_DOGS = PHOTOS / "cats_and_dogs"
-PARAMS = CleanParams(auto="drop", near_duplicates="drop", folds=5, threshold=0.8, odd=5)
 
 
 def found_and_precision(judged: pd.DataFrame, wrong: set[str]) -> tuple[float, float]:
@@ -71,10 +73,15 @@ def test_wrong_labels_are_found_among_cats_and_dogs(monkeypatch: pytest.MonkeyPa
         pytest.skip(f"there are no photos in {CATS_AND_DOGS}")
     monkeypatch.chdir(ROOT)
     seen: list = []
-    real = clean.describe
-    monkeypatch.setattr(
-        clean, "describe", lambda *args: seen[0] if seen else seen.append(real(*args)) or seen[0]
-    )
+    real = label_errors.describe
+
+    def describe_once(*arguments):
+        if not seen:
+            seen.append(real(*arguments))
+        return seen[0]
+
+    monkeypatch.setattr(label_errors, "describe", describe_once)
+    recipe, cpu = load_params("train", TrainParams), torch.device("cpu")
     by_class = [
         sorted(folder.rglob("*.jpg"))[:200]
         for folder in sorted(CATS_AND_DOGS.iterdir())
@@ -92,17 +99,19 @@ def test_wrong_labels_are_found_among_cats_and_dogs(monkeypatch: pytest.MonkeyPa
         rows = pd.DataFrame(
             {"path": [str(path) for path in paths], "label": label, "split": "train"}
         )
-        judged = judge(rows.assign(group=rows["path"]), PARAMS)
+        judged = judge_labels(
+            rows.assign(group=rows["path"]), recipe, cpu, folds=5, threshold=0.8, odd=5
+        )
         found, precision = found_and_precision(judged, set(rows.loc[flipped, "path"]))
         assert found >= 0.9
         assert precision >= 0.8
 
 
-@pytest.mark.parametrize("many", [clean.MANY, 30], ids=["five drawings", "one"])
+@pytest.mark.parametrize("many", [label_errors.MANY, 30], ids=["five drawings", "one"])
 def test_a_picture_is_judged_by_models_that_saw_neither_it_nor_its_copies(
     monkeypatch: pytest.MonkeyPatch, many: int
 ):
-    monkeypatch.setattr(clean, "MANY", many)
+    monkeypatch.setattr(label_errors, "MANY", many)
     rng = np.random.default_rng(0)
     seen = rng.normal(0, 1, (60, 20))
     target = np.arange(60) % 2
@@ -126,14 +135,14 @@ def test_a_picture_and_its_mirror_image_are_described_alike_by_any_model(
         "test_efficientnet", ("a", "b"), 96, "squish", "bilinear", (0.5,) * 3, (0.5,) * 3
     )
     pictures = torch.randint(0, 255, (3, 96, 96, 3), dtype=torch.uint8)
-    last, maps = clean.describe(model, pictures, config, torch.device("cpu"))
-    again = clean.describe(model, pictures.flip(2), config, torch.device("cpu"))
+    last, maps = describe(model, pictures, config, torch.device("cpu"))
+    again = describe(model, pictures.flip(2), config, torch.device("cpu"))
     assert last.shape == (3, model.get_classifier().in_features)
     assert maps.shape[1] % 2 == 0
     assert np.allclose(last, again[0], atol=1e-5)
     assert np.allclose(maps, again[1], atol=1e-5)
     monkeypatch.delattr(type(model), "forward_intermediates")
-    plain, same = clean.describe(model, pictures, config, torch.device("cpu"))
+    plain, same = describe(model, pictures, config, torch.device("cpu"))
     assert np.allclose(plain, last, atol=1e-5)
     assert np.array_equal(plain, same)
 
@@ -176,9 +185,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     table = pd.DataFrame(rows, columns=["path", "label", "group", "split", "phash"])
     write_table("data/split.csv", table.drop(columns="phash"))
     write_table("data/images.csv", table[["path", "phash"]])
-    write_json("metrics/split.json", {"drawn_with": {"near_duplicates": 4}})
+    shutil.copyfile(ROOT / "params.yaml", "params.yaml")
 
-    def judge(rows: pd.DataFrame, params: CleanParams) -> pd.DataFrame:
+    def judge(rows: pd.DataFrame, *_: object, **__: object) -> pd.DataFrame:
         assert "test" not in set(rows["split"])
         suspected = [Path(each).stem in (name(4), name(5)) for each in rows["path"]]
         odd = [Path(each).stem == name(9) for each in rows["path"]]
@@ -192,14 +201,13 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             odd=np.where(odd, "yes", ""),
         )
 
-    monkeypatch.setattr(clean, "judge", judge)
+    monkeypatch.setattr(clean, "judge_labels", judge)
     return tmp_path
 
 
 def run(auto: str, near: str = "drop", *decisions: str) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
     """Run clean; cleaned and findings by picture, and its figures."""
-    values = f"{{auto: {auto}, near_duplicates: {near}, folds: 5, threshold: 0.8, odd: 5}}"
-    Path("params.yaml").write_text(f"clean: {values}\n")
+    edit_yaml(Path("params.yaml"), **{"clean.auto": auto, "clean.near_duplicates": near})
     Path("data/decisions.csv").write_text(
         "\n".join(["image,action,label,by,note", *decisions]) + "\n"
     )

@@ -1,6 +1,7 @@
 """Models and baselines are judged on the same pictures, in words that claim no more than the numbers do."""
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,12 @@ from PIL import Image
 from scipy.stats import binom
 
 from pawprint.commands.summary import summary as printed
-from pawprint.tables import read_json, write_json, write_table
+from pawprint.judging.comparison import compare_pair, pictures_needed
+from pawprint.judging.errors import BASELINES, error_of
+from pawprint.tables import read_json, write_bytes, write_json, write_table
 from stages import evaluate
-from stages.evaluate import BASELINES, compare, error_of, judge_pair, pictures_needed
+from stages.evaluate import judge
+from tests.support.project import ROOT
 
 
 def answers(n: int, first: int, retrained: int, linear: int = 0) -> pd.DataFrame:
@@ -24,7 +28,7 @@ def answers(n: int, first: int, retrained: int, linear: int = 0) -> pd.DataFrame
 
 
 def test_a_small_difference_is_no_evidence_and_says_what_would_be():
-    found = compare(answers(61, 2, 1))
+    found = judge(answers(61, 2, 1))
     assert found["mcnemar_p"] == 1
     assert found["summary"] == (
         "2 of 61 wrong before cleaning, 1 of 61 after: no evidence of a difference at this size (p = 1.00); "
@@ -35,10 +39,10 @@ def test_a_small_difference_is_no_evidence_and_says_what_would_be():
 def test_a_large_difference_is_named_better_or_worse():
     assert (
         "the better result is unlikely to be chance (p < 0.001)"
-        in compare(answers(100, 30, 5))["summary"]
+        in judge(answers(100, 30, 5))["summary"]
     )
-    assert "the worse result is unlikely to be chance" in compare(answers(100, 5, 30))["summary"]
-    assert compare(answers(100, 30, 5, linear=25))["beyond_linear"] == (
+    assert "the worse result is unlikely to be chance" in judge(answers(100, 5, 30))["summary"]
+    assert judge(answers(100, 30, 5, linear=25))["beyond_linear"] == (
         "25 of 100 wrong by a linear head, 5 of 100 by the retrained model: "
         "the better result is unlikely to be chance (p < 0.001)"
     )
@@ -46,7 +50,7 @@ def test_a_large_difference_is_named_better_or_worse():
 
 def test_no_difference_needs_no_pictures():
     assert pictures_needed(3, 3, 100) == 0
-    assert "needed" not in compare(answers(50, 3, 3))["summary"]
+    assert "needed" not in judge(answers(50, 3, 3))["summary"]
 
 
 @pytest.mark.parametrize(("wrong", "n"), [(0, 40), (2, 61), (13, 50), (61, 61)])
@@ -64,7 +68,7 @@ def test_p_is_mcnemars_exact_one(won: int, lost: int):
     both, n = 4, 100  # pictures that both get wrong say nothing
     one = np.arange(n) < both + won
     other = (np.arange(n) < both) | (np.arange(n) >= n - lost)
-    p, _, _ = judge_pair(one, other, ("before", "after"))
+    p, _, _ = compare_pair(one, other, ("before", "after"))
     assert p == pytest.approx(
         min(1, 2 * binom.cdf(min(won, lost), won + lost, 0.5)) if won + lost else 1
     )
@@ -97,10 +101,12 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_table("data/split.csv", table)
     table.loc[0, "label"] = "b"  # a person's word: picture 0 is a b
     write_table("data/cleaned.csv", table.drop(index=[2, 17]))  # and picture 2 is nothing
-    Path("params.yaml").write_text("baseline: {size: 8}\ncompute: {device: cpu, threads: 0}\n")
+    shutil.copyfile(ROOT / "params.yaml", "params.yaml")
+    for name in ("first", "retrained"):
+        write_bytes(f"models/{name}.safetensors", name.encode())
     wrong = {"linear": {0, 1, 2, 3}, "first": {0, 2}, "retrained": {0, 1}}
 
-    def ask(name: str, paths: list[str], compute: object) -> list[str]:
+    def ask(name: str, paths: list[str], device: object, views: object) -> list[str]:
         numbers = [int(Path(path).stem, 16) for path in paths]
         return ["ab"[(n % 2) ^ (n in wrong[name])] for n in numbers]
 
@@ -131,13 +137,42 @@ def test_the_summary_shows_what_the_deep_model_buys(judged: Path):
     lines = text.splitlines()
     table = [line for line in lines if " of 10 " in line and "%" in line]
     assert [line.split("  ")[0] for line in table] == [
-        "the most frequent class",
+        "most frequent class",
         "nearest mean picture, L1",
         "nearest mean picture, L2",
-        "linear head, frozen body",
+        "linear head on frozen features",
         "first model",
         "retrained model",
     ]
     assert "4 of 10" in table[3]
     assert "4 of 10 wrong by a linear head, 2 of 10 by the retrained model" in text
     assert "with the labels as cleaned: 0 of 9 wrong before cleaning, 1 of 9 after" in text
+
+
+def test_the_comparison_of_models_is_paired():
+    labels = ["a"] * 100
+    baselines = dict.fromkeys(BASELINES, "a")
+    answers = pd.DataFrame(
+        {"label": labels, "first": ["b"] * 12 + ["a"] * 88, "retrained": labels, **baselines}
+    )
+    judged = judge(answers)
+    assert judged["mcnemar_p"] == pytest.approx(2 * 0.5**12)
+    assert "unlikely to be chance" in judged["summary"]
+    even = judge(answers.assign(retrained=["a"] * 88 + ["b"] * 12))
+    assert even["mcnemar_p"] == 1
+    assert "no evidence of a difference" in even["summary"]
+
+
+def test_wilsons_interval():
+    of = error_of(np.arange(100) < 10)
+    assert (of["low"], of["high"]) == pytest.approx((0.0552, 0.1744), abs=1e-4)
+
+
+def test_the_better_model_is_the_one_that_valid_prefers_and_a_copy_of_it_is_kept(judged: Path):
+    report = read_json("metrics/evaluate.json")
+    assert report["valid"]["first"]["wrong"] == report["valid"]["retrained"]["wrong"] == 0
+    assert report["better"] == "retrained", "a tie goes to the retrained model"
+    assert Path("models/better.safetensors").read_bytes() == b"retrained"
+    few, many = {"wrong": 1}, {"wrong": 2}
+    assert evaluate.choose({"first": few, "retrained": many}) == "first"
+    assert evaluate.choose({"first": many, "retrained": few}) == "retrained"

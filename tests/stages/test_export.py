@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from pawprint.commands.exported import load
+from pawprint.judging.errors import BASELINES, error_rate
 from pawprint.params import StageError, load_params
 from pawprint.tables import read_table, write_json
 from pawprint.training.model import Head, create_model, save_model
@@ -35,8 +36,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
         load_params("train", TrainParams, project.path / "params.yaml"), ["green", "red"]
     )
     table = read_table(project.path / "data/split.csv").query("split == 'train'")
-    paths = [str(project.path / path) for path in table["path"]]
-    seen = export.features(model.eval(), export.read(paths, config), config, torch.device("cpu"))
+    table["path"] = [str(project.path / path) for path in table["path"]]
+    pictures = export.load(table, config)
+    seen = export.compute_features(model.eval(), pictures, config, torch.device("cpu"))
     red = torch.from_numpy((table["label"] == "red").to_numpy())
     way = seen[red].mean(dim=0) - seen[~red].mean(dim=0)
     scale = 8 / way.square().sum()
@@ -50,7 +52,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
         save_model(project.path / f"models/{name}.safetensors", model, config)
     write_json(
         project.path / "metrics/evaluate.json",
-        {"valid": {name: {"wrong": 0} for name in ("first", "retrained")}},
+        {"better": "first", "as_gathered": dict.fromkeys(BASELINES, error_rate(1, 16))},
     )
     return project
 
@@ -80,7 +82,8 @@ def test_the_same_input_gives_the_same_bytes(ready: Project):
     ready.stage("export")  # in a process of its own
     assert exported() == first
     assert set(first) == {
-        "model.onnx", "model.json", "reference.json", "README.md", "predict.py", "app.py", "requirements.txt"
+        "model.onnx", "model.json", "reference.json", "README.md", "predict.py", "pictures.py",
+        "app.py", "requirements.txt",
     }  # fmt: skip
 
 
@@ -108,10 +111,10 @@ def test_a_graph_that_differs_from_the_model_is_not_shipped(
 ):
     right = export.to_onnx
 
-    def slightly_wrong(classifier, size):
-        bias = classifier.model.get_classifier().bias
+    def slightly_wrong(graph, size):
+        bias = graph.model.get_classifier().bias
         bias.data += torch.tensor([0.01, 0.0])
-        content = right(classifier, size)
+        content = right(graph, size)
         bias.data -= torch.tensor([0.01, 0.0])
         return content
 
@@ -198,15 +201,15 @@ def test_the_card_is_whole(ready: Project):
 
 def test_the_cards_hashes_are_dvcs_and_compiled_python_changes_none(ready: Project, tmp_path: Path):
     for project in (ready, other := Project(tmp_path / "other")):
-        (project.path / "pawprint/shipped/__pycache__").mkdir(exist_ok=True)
-        (project.path / "pawprint/shipped/__pycache__/predict.cpython-312.pyc").write_text(
-            str(project.path)
-        )
+        (project.path / "pawprint/exporting/shipped/__pycache__").mkdir(exist_ok=True)
+        (
+            project.path / "pawprint/exporting/shipped/__pycache__/predict.cpython-312.pyc"
+        ).write_text(str(project.path))
     export.main()
     card = Path("export/README.md").read_text()
     shutil.copytree("data/images", other.path / "data/images")
     (other.path / "dvc.yaml").unlink()  # it calls the pictures its own
-    paths = ("data/images", "pawprint/shipped", "stages/train.py")
+    paths = ("data/images", "pawprint/exporting/shipped", "stages/train.py")
     for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "add", *paths]):
         done = other.run(*command)
         assert done.returncode == 0, done.stderr
@@ -219,7 +222,12 @@ def test_the_benchmark_of_scores_runs_on_a_finished_project(ready: Project):
     strange = ready.path / "data/strangers"
     Image.new("RGB", (70, 70), "white").save(strange / "white.png")
     done = ready.run(
-        sys.executable, str(ROOT / "benchmarks/none_of_these.py"), str(ready.path), str(strange)
+        sys.executable,
+        "-m",
+        "benchmarks.none_of_these",
+        str(ready.path),
+        str(strange),
+        PYTHONPATH=str(ROOT),
     )
     assert done.returncode == 0, done.stderr
     rows = [line.rsplit(maxsplit=4) for line in done.stdout.splitlines()[1:]]

@@ -3,24 +3,10 @@
 import json
 import sys
 
-import numpy as np
 import pandas as pd
 import pytest
-import timm
-import torch
 from PIL import Image
 
-from pawprint.training.model import ModelConfig
-from stages.interpret import (
-    beside,
-    confusion_matrix,
-    data_address,
-    draw_confusion,
-    galleries,
-    grad_cam,
-    overlay,
-    reliability,
-)
 from tests.support.project import Project
 
 MADE = (
@@ -114,62 +100,3 @@ def test_the_report_opens_alone_on_a_phone_and_answers_to_keys(browser, small: P
     )
     with Image.open(small.path / "plots/confusion.png") as picture:
         assert min(picture.size) > 200
-
-
-def test_grad_cam_finds_what_the_class_depends_on():
-    torch.manual_seed(0)
-    model = timm.create_model("test_efficientnet", num_classes=2).eval()
-    config = ModelConfig(
-        "test_efficientnet", ("a", "b"), 96, "squish", "bilinear", (0.5,) * 3, (0.5,) * 3
-    )
-    pictures = torch.randint(0, 255, (10, 96, 96, 3), dtype=torch.uint8)
-    heat = grad_cam(model, pictures, [0, 1] * 5, config, torch.device("cpu"))
-    assert heat.shape[0] == 10
-    assert 0 <= heat.min() <= heat.max() <= 1
-    assert np.array_equal(heat, grad_cam(model, pictures, [0, 1] * 5, config, torch.device("cpu")))
-    assert overlay(pictures[0].numpy(), heat[0]).size == (160, 160)
-
-
-def test_reliability_counts_every_picture_once():
-    bins = reliability(np.array([0.55, 0.58, 0.95, 1.0]), np.array([True, False, True, True]))
-    assert [(each["pictures"], each["right"]) for each in bins] == [(2, 0.5), (2, 1.0)]
-
-
-def test_galleries_hold_what_they_say():
-    valid = pd.DataFrame(
-        {
-            "path": [f"{i}.jpg" for i in range(6)],
-            "label": list("aaabbb"),
-            "prediction": list("aabbba"),
-            "probability": [0.9, 0.6, 0.8, 0.95, 0.7, 0.99],
-            "loss": [0.1, 0.5, 1.6, 0.05, 0.36, 4.6],
-        }
-    )
-    shown = {title: rows["path"].tolist() for title, _, rows in galleries(valid, ["a", "b"])}
-    assert shown["Least sure"][0] == "1.jpg"
-    assert set(shown["Right, at random"]) == {"0.jpg", "1.jpg", "3.jpg", "4.jpg"}
-    assert shown["a: most correct"] == ["0.jpg", "1.jpg"]
-    assert shown["b: most incorrect"] == ["5.jpg"]
-
-
-def test_the_confusion_matrix_is_drawn_the_same_each_time_and_not_without_a_class():
-    valid = pd.DataFrame({"label": list("aab"), "prediction": list("aba")})
-    confusion = confusion_matrix(valid, ["a", "b", "c"])
-    assert confusion.to_numpy().tolist() == [[1, 1, 0], [1, 0, 0], [0, 0, 0]]
-    drawn = draw_confusion(confusion)
-    assert drawn == draw_confusion(confusion)
-    assert drawn != draw_confusion(confusion.T + 1)
-
-
-def test_the_model_stands_last_beside_every_baseline():
-    names = ("majority_error", "pixel_l1_error", "pixel_l2_error", "linear_error")
-    rows = beside({name: 0.5 for name in names}, 0.1)
-    assert len(rows) == 5
-    assert rows[-1] == ("this model", 0.1)
-
-
-def test_four_hundred_thumbnails_stay_under_five_megabytes():
-    """The default report holds some 48 + 16 + 8 (2 + 2 classes) pictures; 400 noisy ones are the worst to expect."""
-    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
-    blotches = Image.fromarray(noise).resize((160, 160))
-    assert 400 * len(data_address(blotches)) < 5_000_000

@@ -1,4 +1,4 @@
-"""A picture belongs to its split: whatever comes or goes, no other moves, and near duplicates stay together."""
+"""A picture keeps its side, whatever comes or goes, and near duplicates stay together."""
 
 from pathlib import Path
 
@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pawprint.params import StageError
-from pawprint.tables import read_table, write_json, write_table
+from pawprint.pictures import picture_name
+from pawprint.state import Side, read_sides, write_sides
+from pawprint.tables import read_table, write_table
 from stages import split
 
 PARAMS = {"seed": 42, "valid_pct": 0.2, "test_pct": 0.2, "near_duplicates": 4}
@@ -35,7 +37,7 @@ def root(tmp_path_factory: pytest.TempPathFactory):
 
 
 def fresh() -> None:
-    for name in ("data/split.csv", "metrics/split.json"):
+    for name in ("data/split.csv", "data/sides.csv", "metrics/split.json"):
         Path(name).unlink(missing_ok=True)
 
 
@@ -48,7 +50,7 @@ def draw(pictures: list[dict[str, str]]) -> dict[str, str]:
 
 def by_name(sides: dict[str, str]) -> dict[str, str]:
     """The sides by what a picture is called under any label."""
-    return {split.name_of(path): side for path, side in sides.items()}
+    return {picture_name(path): side for path, side in sides.items()}
 
 
 def left_out() -> dict[str, str]:
@@ -72,8 +74,8 @@ def on_both_sides(pictures: list[dict[str, str]], sides: dict[str, str]) -> list
 
 
 BASE = [picture(n, "ab"[n % 2], far(n)) for n in range(40)]
-# An edit deletes a picture by its place, files it under the other label, or adds one: a few bits from another one's
-# hash, or on its own.
+# An edit deletes a picture by its place, files it under the other label, or adds one: a few bits
+# from another one's hash, or on its own.
 EDITS = st.lists(
     st.one_of(
         st.tuples(st.just("delete"), st.integers(0, 60), st.just(0)),
@@ -123,7 +125,7 @@ def test_any_one_edit_leaves_every_picture_in_its_split(root: Path, edits: list[
         pictures = edited(pictures, edit, number)
         after = draw(pictures)
         here = {one["path"] for one in pictures}
-        sides, names = by_name(after), {split.name_of(path) for path in here}
+        sides, names = by_name(after), {picture_name(path) for path in here}
         assert {name: sides.get(name) for name in by_name(before) if name in names} == {
             name: side for name, side in by_name(before).items() if name in names
         }
@@ -141,9 +143,7 @@ def test_a_new_picture_near_both_sides_is_the_one_that_yields(root: Path):
     assert (sides[a["path"]], sides[b["path"]]) == ("train", "test")
     assert bridge["path"] not in sides
     assert left_out()[bridge["path"]] == f"near {b['path']} (test) and near {a['path']} (train)"
-    assert draw([a, *BASE[10:], bridge])[bridge["path"]] == "train", (
-        "with one side gone it may come in"
-    )
+    assert bridge["path"] not in draw([a, *BASE[10:], bridge]), "the absent one may come back"
 
 
 def test_a_chain_of_new_pictures_breaks_where_it_would_join_two_sides(root: Path):
@@ -187,16 +187,11 @@ def test_pictures_of_one_own_group_stand_on_one_side(root: Path):
 def test_the_same_pictures_give_the_same_bytes(root: Path):
     fresh()
     draw(BASE)
-    once = [
-        Path(name).read_bytes()
-        for name in ("data/split.csv", "data/left_out.csv", "metrics/split.json")
-    ]
+    written = ("data/split.csv", "data/sides.csv", "data/left_out.csv", "metrics/split.json")
+    once = [Path(name).read_bytes() for name in written]
     fresh()
     draw(BASE[::-1])
-    assert once == [
-        Path(name).read_bytes()
-        for name in ("data/split.csv", "data/left_out.csv", "metrics/split.json")
-    ]
+    assert once == [Path(name).read_bytes() for name in written]
 
 
 def test_an_unknown_split_is_named(root: Path):
@@ -205,8 +200,187 @@ def test_an_unknown_split_is_named(root: Path):
         draw([picture(1, "a", 0, "training"), *BASE])
 
 
-def test_a_redraw_follows_other_params_only(root: Path):
+# --- the sides: what is remembered, and what damages it ---
+
+
+def params(**changes: object) -> None:
+    """Write params.yaml with these values changed."""
+    values = ", ".join(f"{key}: {value}" for key, value in {**PARAMS, **changes}.items())
+    Path("params.yaml").write_text(f"split: {{{values}}}\n")
+
+
+def moved(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """The pictures, by name, whose side is another one."""
+    then, now = by_name(before), by_name(after)
+    return [name for name in then if name in now and now[name] != then[name]]
+
+
+def test_pictures_that_were_absent_for_a_while_come_back_to_their_sides(root: Path):
     fresh()
     before = draw(BASE)
-    write_json("metrics/split.json", {"drawn_with": {**PARAMS, "seed": 7}})
-    assert set(draw(BASE)) == set(before)
+    for start in (0, 10, 20):
+        draw(BASE[:start] + BASE[start + 15 :])
+        assert moved(before, draw(BASE)) == []
+
+
+def test_another_source_and_back_moves_nothing(root: Path):
+    fresh()
+    before = draw(BASE)
+    draw([picture(500 + n, "xy"[n % 2], far(60 + n)) for n in range(40)])
+    assert moved(before, draw(BASE)) == []
+
+
+def test_a_reencoded_copy_gets_the_side_of_the_picture_it_replaces(root: Path):
+    fresh()
+    before = draw(BASE)
+    others = [picture(1000 + n, "ab"[n % 2], far(n) ^ (1 << n)) for n in range(40)]
+    after = draw(others)
+    for old, new in zip(BASE, others, strict=True):
+        assert after[new["path"]] == before[old["path"]]
+    assert moved(before, draw(BASE)) == []
+
+
+def test_a_new_picture_near_an_absent_one_follows_it(root: Path):
+    fresh()
+    before = draw(BASE)
+    copy = picture(1000, "a", far(6) ^ 3)
+    after = draw([*BASE[:6], *BASE[7:], copy])
+    assert after[copy["path"]] == before[BASE[6]["path"]]
+
+
+def test_an_absent_picture_pushes_out_none_that_has_a_side(root: Path):
+    fresh()
+    one, two = picture(1, "a", 0, "train"), picture(2, "a", 1, "test")
+    draw([one, two, *BASE[10:]])
+    after = draw([{**one, "split": ""}, *BASE[10:]])
+    assert after[one["path"]] == "train"
+    assert left_out() == {}
+
+
+def test_what_other_stages_write_and_git_merges_moves_nothing(root: Path):
+    fresh()
+    before = draw(BASE)
+    for name in ("metrics/split.json", "data/split.csv"):
+        Path(name).write_text("<<<<<<< HEAD\nneither\n=======\nother\n>>>>>>> theirs\n")
+        assert moved(before, draw(BASE)) == []
+        Path(name).unlink()
+        assert moved(before, draw(BASE)) == []
+
+
+def test_two_branches_that_each_added_pictures_merge_line_by_line(root: Path):
+    fresh()
+    draw(BASE)
+    common = Path("data/sides.csv").read_text().splitlines()
+    added, drawn = [], []
+    for number in (0, 1):
+        Path("data/sides.csv").write_text("\n".join(common) + "\n")
+        new = [
+            picture(600 + 40 * number + n, "ab"[n % 2], far(60 + 40 * number + n))
+            for n in range(12)
+        ]
+        drawn.append(draw([*BASE, *new]))
+        added.append((new, set(Path("data/sides.csv").read_text().splitlines()) - set(common)))
+    merged = common[:1] + sorted({*common[1:], *added[0][1], *added[1][1]})
+    Path("data/sides.csv").write_text("\n".join(merged) + "\n")
+    after = draw([*BASE, *added[0][0], *added[1][0]])
+    assert moved(drawn[0], after) == []
+    assert moved(drawn[1], after) == []
+    assert Path("data/sides.csv").read_text().splitlines() == merged
+
+
+def test_the_file_of_sides_only_grows(root: Path):
+    fresh()
+    draw(BASE)
+    before = set(Path("data/sides.csv").read_text().splitlines())
+    draw([*BASE[5:], picture(700, "a", far(77))])
+    after = Path("data/sides.csv").read_text().splitlines()
+    assert before < set(after)
+    assert after[1:] == sorted(after[1:])
+
+
+HEADER = "line 1: should be 'image,phash"
+DAMAGES = {
+    "an unknown side": (
+        lambda text: text.replace(",train,", ",training,", 1),
+        "side is 'training'",
+    ),
+    "no side": (lambda text: text.replace(",train,", ",,", 1), "side is ''"),
+    "a conflict": (lambda text: "<<<<<<< HEAD\n" + text, "line 1: '<<<<<<< HEAD' is left from"),
+    "half a conflict": (lambda text: text + "=======\n", "line 42: '=======' is left from"),
+    "a short line": (lambda text: text + "abc\n", "line 42: 1 cells"),
+    "no header": (lambda text: text.split("\n", 2)[2], HEADER),
+    "cut short": (lambda text: text[:-5], "line 41: drawn_with is cut"),
+    "semicolons": (lambda text: text.replace(",", ";"), HEADER),
+    "a NUL": (lambda text: text.replace("train", "tr\0in", 1), "holds a NUL"),
+    "an empty file": (lambda text: "", HEADER),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_file_of_sides_stops_with_its_line_and_is_left_as_it_is(root: Path, kind: str):
+    fresh()
+    draw(BASE)
+    path, (damage, message) = Path("data/sides.csv"), DAMAGES[kind]
+    broken = damage(path.read_text()).encode()
+    path.write_bytes(broken)
+    with pytest.raises(StageError, match=r"^data/sides\.csv, line \d+: ") as found:
+        draw(BASE)
+    assert message in str(found.value)
+    assert path.read_bytes() == broken
+
+
+def test_a_picture_with_two_sides_is_named_and_the_same_line_twice_is_no_matter(root: Path):
+    fresh()
+    before = draw(BASE)
+    path = Path("data/sides.csv")
+    line = path.read_text().splitlines()[1]
+    path.write_text(path.read_text() + line + "\n")
+    assert moved(before, draw(BASE)) == []
+    side = line.split(",")[3]
+    other = {"train": "test", "test": "valid", "valid": "train"}[side]
+    path.write_text(path.read_text() + line.replace(f",{side},", f",{other},") + "\n")
+    with pytest.raises(StageError, match=f"listed twice, as {side} and as {other}"):
+        draw(BASE)
+
+
+def test_what_a_spreadsheet_makes_of_the_line_ends_is_read(root: Path):
+    fresh()
+    before = draw(BASE)
+    path = Path("data/sides.csv")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert moved(before, draw(BASE)) == []
+
+
+def test_other_params_say_how_many_pictures_move_and_then_move_them(root: Path, capsys):
+    fresh()
+    before = draw(BASE)
+    params(seed=7)
+    try:
+        after = draw(BASE)
+    finally:
+        params()
+    count = len(moved(before, after))
+    assert count > 0
+    said = capsys.readouterr().err
+    assert f"split: {count} of 40 pictures change sides (drawn with seed=42" in said
+    assert {side.drawn_with.split()[0] for side in read_sides().values()} == {"seed=7"}
+
+
+def test_a_run_that_moves_nothing_says_nothing(root: Path, capsys):
+    fresh()
+    draw(BASE)
+    draw(BASE[3:])
+    draw(BASE)
+    assert capsys.readouterr().err == ""
+
+
+def test_sides_are_written_as_they_are_read(root: Path, tmp_path: Path):
+    with_ = "seed=1 valid_pct=0.2 test_pct=0.2 near_duplicates=4"
+    sides = {
+        "b": Side("b", "0" * 16, "a, group", "valid", with_),
+        "a": Side("a", "f" * 16, "", "train", with_),
+    }
+    write_sides(sides, tmp_path / "sides.csv")
+    assert read_sides(tmp_path / "sides.csv") == sides
+    assert (tmp_path / "sides.csv").read_text().splitlines()[1].startswith("a,")
+    assert read_sides(tmp_path / "absent.csv") == {}

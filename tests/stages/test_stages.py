@@ -8,15 +8,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pawprint.exporting.shipped.predict import to_square
-from pawprint.judging.baselines import distances
+from pawprint.judging.near_duplicates import find_groups
 from pawprint.params import StageError
+from pawprint.state import SplitParams
 from pawprint.tables import read_table
-from stages.evaluate import BASELINES, compare, error_of
-from stages.gather import open_source  # noqa: F401  (importing it must not need torch)
-from stages.interpret import calibration_error, tabulate
-from stages.lr_find import suggest, valley
-from stages.split import SplitParams, assign, find_groups
+from stages.split import assign
 from tests.support.project import PHOTOS, Project, make_pictures
 
 PARAMS = SplitParams(seed=1, valid_pct=0.2, test_pct=0.2, near_duplicates=4)
@@ -136,7 +132,7 @@ def images(n: int) -> pd.DataFrame:
 
 
 def test_the_split_is_stratified():
-    drawn = images(200).assign(split=lambda rows: assign(rows, {}, PARAMS))
+    drawn = images(200).assign(split=lambda rows: assign(rows, PARAMS))
     counts = pd.crosstab(drawn["label"], drawn["split"])
     assert counts.loc["a"].to_dict() == {"train": 60, "valid": 20, "test": 20}
     assert counts.loc["b"].to_dict() == {"train": 60, "valid": 20, "test": 20}
@@ -182,79 +178,6 @@ def test_split_reads_its_own_lock_again(small: Project):
     small.edit(**{"split.seed": 7})
     small.stage("split")
     assert table(small, "split").set_index("path")["split"].to_dict() != after.to_dict()
-
-
-def test_baseline_tells_colours_apart_and_counts_the_majority(small: Project):
-    for name in ("gather", "verify", "split", "baseline"):
-        small.stage(name)
-    figures = json.loads((small.path / "metrics/baseline.json").read_text())["valid"]
-    assert figures == {
-        "majority_error": 0.5,
-        "pixel_l1_error": 0.0,
-        "pixel_l2_error": 0.0,
-        "linear_error": 0.0,
-    }
-
-
-def test_pixel_distances():
-    l1, l2 = distances(np.zeros((2, 2, 3)), np.stack([np.full((2, 2, 3), 0.5), np.ones((2, 2, 3))]))
-    assert l1.tolist() == [0.5, 1.0]
-    assert l2.tolist() == [0.5, 1.0]
-
-
-def test_lr_find_takes_the_middle_of_the_descent_and_admits_a_flat_curve():
-    losses = np.array([1.0] * 5 + list(np.linspace(1, 0.2, 20)) + [0.5, 1.0, 2.0])
-    lrs = np.geomspace(1e-5, 10, len(losses))
-    assert 10 <= valley(losses) <= 18
-    found = suggest(lrs, losses)
-    assert lrs[5] < found["steep"] < lrs[25]
-    assert found["minimum"] == pytest.approx(lrs[24] / 10)
-    assert suggest(lrs, np.ones(28)) == {
-        "valley": None,
-        "steep": None,
-        "minimum": None,
-        "note": "the loss never fell",
-    }
-
-
-def test_predictions_have_loss_and_margin():
-    rows = pd.DataFrame({"path": ["x", "y"], "label": ["a", "b"], "split": "valid"})
-    answers = tabulate(rows, np.array([[0.75, 0.25], [0.9, 0.1]]), ["a", "b"])
-    assert answers["prediction"].tolist() == ["a", "a"]
-    assert answers["margin"].tolist() == pytest.approx([0.5, -0.8])
-    assert answers["loss"].tolist() == pytest.approx([-np.log(0.75), -np.log(0.1)])
-
-
-def test_calibration_error_is_the_gap_between_confidence_and_accuracy():
-    assert calibration_error(np.full(10, 0.75), np.arange(10) < 5) == pytest.approx(0.25)
-    assert calibration_error(np.ones(4), np.ones(4, dtype=bool)) == 0
-
-
-def test_the_comparison_of_models_is_paired():
-    labels = ["a"] * 100
-    baselines = dict.fromkeys(BASELINES, "a")
-    answers = pd.DataFrame(
-        {"label": labels, "first": ["b"] * 12 + ["a"] * 88, "retrained": labels, **baselines}
-    )
-    judged = compare(answers)
-    assert judged["mcnemar_p"] == pytest.approx(2 * 0.5**12)
-    assert "unlikely to be chance" in judged["summary"]
-    even = compare(answers.assign(retrained=["a"] * 88 + ["b"] * 12))
-    assert even["mcnemar_p"] == 1
-    assert "no evidence of a difference" in even["summary"]
-
-
-def test_wilsons_interval():
-    of = error_of(np.arange(100) < 10)
-    assert (of["low"], of["high"]) == pytest.approx((0.0552, 0.1744), abs=1e-4)
-
-
-@pytest.mark.parametrize(("resize", "corner"), [("squish", 255), ("crop", 255), ("pad", 0)])
-def test_a_picture_becomes_square(resize, corner):
-    square = to_square(Image.new("RGB", (60, 20), "white"), 30, resize, "bicubic")
-    assert square.size == (30, 30)
-    assert square.getpixel((0, 0)) == (corner,) * 3
-    assert square.getpixel((15, 15)) == (255, 255, 255)
 
 
 @pytest.mark.parametrize("stage", ["gather", "verify", "split"])

@@ -25,6 +25,19 @@ PROJECT = (
 )
 
 
+def edit_yaml(path: Path, **changes: object) -> None:
+    """Set values of a YAML file by dotted key."""
+    yaml = YAML()
+    content = yaml.load(path)
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        section = content
+        for parent in parents:
+            section = section[parent]
+        section[last] = value
+    yaml.dump(content, path)
+
+
 class Project:
     """A copy of the project in a temporary folder, whose params can be edited and whose stages can be run."""
 
@@ -40,15 +53,7 @@ class Project:
 
     def edit(self, file: str = "params.yaml", **changes: object) -> None:
         """Set values by dotted key: edit(**{"train.epochs": 1})."""
-        yaml, path = YAML(), self.path / file
-        content = yaml.load(path)
-        for key, value in changes.items():
-            *parents, last = key.split(".")
-            section = content
-            for parent in parents:
-                section = section[parent]
-            section[last] = value
-        yaml.dump(content, path)
+        edit_yaml(self.path / file, **changes)
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project with this interpreter's own commands first on the PATH."""
