@@ -18,7 +18,7 @@ from benchmarks.clock import Clock, peak_memory
 from pawprint.params import load_params
 from pawprint.pictures.batches import load_pictures
 from pawprint.training.device import ComputeParams, start
-from pawprint.training.inference import predict
+from pawprint.training.inference import predict_probabilities
 from pawprint.training.model import load_model
 from pawprint.training.recipe import TrainParams
 from stages import train
@@ -32,7 +32,7 @@ def main(answer: Path) -> None:
     with (
         mock.patch.object(sys, "argv", ["train", *ARGUMENTS.split()]),
         mock.patch.object(train, "load_data", clock.timed("decode", train.load_data)),
-        mock.patch.object(train.Learner, "train", clock.timed("fit", train.Learner.train)),
+        mock.patch.object(train, "fine_tune", clock.timed("fit", train.fine_tune)),
     ):
         train.main()
     for unit in ("", "_cpu"):
@@ -44,7 +44,8 @@ def main(answer: Path) -> None:
     pictures = load_pictures(
         held_out["path"].tolist(), config.size, config.resize, config.interpolation
     )
-    indexes = predict(model, pictures, config, device).argmax(dim=1).tolist()
+    answers = predict_probabilities(model, pictures, config, device)
+    indexes = answers.argmax(dim=1).tolist()
     wrong = int((held_out["label"] != [config.classes[i] for i in indexes]).sum())
     figures = {
         **clock.took,

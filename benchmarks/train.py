@@ -37,7 +37,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.project import ROOT, Project
+from benchmarks.project import ROOT, ProjectCopy
 
 NAMES = ("fastai", "ours")
 Figures = dict[str, float]
@@ -106,9 +106,9 @@ def fastai_version(python: str) -> str:
         )
 
 
-def make_project(path: Path, folder: Path) -> Project:
+def make_project(path: Path, folder: Path) -> ProjectCopy:
     """Return a copy of the project with the photos of `folder` gathered, verified and split."""
-    project = Project(path)
+    project = ProjectCopy(path)
     project.edit(**{"gather.source": "folder", "gather.path": str(folder), "compute.device": "cpu"})
     for stage in ("gather", "verify", "split"):
         project.stage(stage)
@@ -116,7 +116,7 @@ def make_project(path: Path, folder: Path) -> Project:
     return project
 
 
-def settle_lr(project: Project) -> None:
+def settle_lr(project: ProjectCopy) -> None:
     """Write metrics/lr.json from the number in params.yaml, without the sweep of lr_find."""
     (project.path / "metrics").mkdir(exist_ok=True)
     (project.path / "metrics/lr_find.json").write_text('{"valley": null}')
@@ -128,7 +128,7 @@ def save_weights(path: Path) -> None:
     code = """
 import sys, timm
 from safetensors.torch import save_file
-from pawprint.training.model import load_in_order, packaged_weights, read_weights
+from pawprint.training.weights import load_in_order, packaged_weights, read_weights
 model = timm.create_model("tf_efficientnet_lite0", num_classes=1000)
 load_in_order(model, read_weights(packaged_weights("tf_efficientnet_lite0")))
 save_file(model.state_dict(), sys.argv[1])
@@ -136,7 +136,7 @@ save_file(model.state_dict(), sys.argv[1])
     subprocess.run([sys.executable, "-c", code, path], cwd=ROOT, check=True)
 
 
-def measure(title: str, command: list, project: Project, cores: int) -> Figures:
+def measure(title: str, command: list, project: ProjectCopy, cores: int) -> Figures:
     """Run a part in a process of its own, on the first `cores` cores; return its figures.
 
     command: without the last argument, the file of figures.
@@ -202,9 +202,9 @@ def scale(arguments: argparse.Namespace) -> None:
             shutil.rmtree(project.path)
 
 
-def draw_project(path: Path, count: int) -> Project:
+def draw_project(path: Path, count: int) -> ProjectCopy:
     """Return a project with drawn pictures in two classes, already split: coloured blocks."""
-    project = Project(path)
+    project = ProjectCopy(path)
     recipe = {"arch": "test_efficientnet", "pretrained": False, "freeze_epochs": 1, "epochs": 1}
     project.edit(**{f"train.{key}": value for key, value in recipe.items()})
     project.edit(**{"compute.device": "cpu"})

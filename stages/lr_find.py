@@ -43,7 +43,7 @@ def main() -> None:
     write_json("metrics/lr_find.json", found)
     names = [name for name in ("valley", "steep", "minimum") if found[name]]
     found_lrs = ", ".join(f"{name} {found[name]:.2g}" for name in names)
-    print(f"lr_find: {found_lrs or 'no suggestion: ' + found['note']}", file=sys.stderr)
+    print(f"lr_find: {found_lrs or 'no suggestion: ' + str(found['note'])}", file=sys.stderr)
 
 
 if __name__ == "__main__":

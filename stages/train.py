@@ -86,7 +86,7 @@ def write_metrics(
     name: str, epochs: list[dict], data: TrainingData, lrs: tuple[float, float]
 ) -> None:
     """Write one row per epoch as CSV, and the last figures as JSON."""
-    figures: dict[str, object] = {}
+    figures: dict[str, float] = {}
     if epochs:
         last, best = epochs[-1], best_of(epochs)
         pictures = len(data.valid)

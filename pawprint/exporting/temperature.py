@@ -1,4 +1,4 @@
-"""The temperature of the softmax, which makes probabilities as sure as the model may be.
+"""The temperature of the softmax, under which probabilities are as high as the model is right.
 
 Source: Guo et al., "On calibration of modern neural networks", arXiv:1706.04599.
 """
@@ -11,10 +11,12 @@ from torch.nn import functional as F
 
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
-    """The temperature, 0.05 to 20, under which softmax(logits / temperature) has the lowest negative log-likelihood.
+    """Return the temperature, 0.05 to 20, that fits the targets best.
 
-    logits: (N, classes); targets: (N,). The targets are softened as by one more picture a class (Platt, "Probabilistic
-    outputs for support vector machines", 1999): where no valid picture is wrong, certainty would otherwise have no end.
+    Under it, softmax(logits / temperature) has the lowest negative log-likelihood. logits:
+    (N, classes); targets: int64 (N,). The targets are softened as if each class had one more
+    picture (Platt, "Probabilistic outputs for support vector machines", 1999). If no valid picture
+    is wrong, the temperature would otherwise fall without end.
     """
     classes = logits.shape[1]
     count = torch.bincount(targets, minlength=classes)[targets].double()

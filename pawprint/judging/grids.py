@@ -1,4 +1,4 @@
-"""Pictures side by side, as fast.ai's `show_batch` and `plot_top_losses`."""
+"""Pictures side by side, as in fast.ai's `show_batch` and `plot_top_losses`."""
 
 import io
 import math
@@ -6,22 +6,27 @@ from collections.abc import Iterable, Sequence
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-TILE, LINE = 176, 20
+TILE, LINE = 176, 20  # pixels a side of a picture's place, and the height of a line of its caption
 
 
 def picture_grid(paths: Sequence[str], captions: Sequence[str], columns: int = 6) -> bytes:
-    """A PNG of picture files, each over its caption of two lines; the same input gives the same bytes."""
-    return tiles(map(square, paths), captions, columns, lines=2)
+    """Return a PNG of picture files, each above its caption of two lines.
+
+    The same input gives the same bytes.
+    """
+    return tiles(map(load_tile, paths), captions, columns, lines=2)
 
 
 def tiles(
     images: Iterable[Image.Image], captions: Sequence[str], columns: int, lines: int
 ) -> bytes:
-    """A PNG of square images, each over its caption of so many lines; an empty image leaves its place free."""
+    """Return a PNG of square images, each above its caption of so many lines.
+
+    A white image without a caption leaves its place free.
+    """
     height = TILE + lines * LINE
-    grid = Image.new(
-        "RGB", (columns * TILE, max(1, math.ceil(len(captions) / columns)) * height), "white"
-    )
+    rows = max(1, math.ceil(len(captions) / columns))
+    grid = Image.new("RGB", (columns * TILE, rows * height), "white")
     draw, font = ImageDraw.Draw(grid), ImageFont.load_default(13)
     for i, (image, caption) in enumerate(zip(images, captions, strict=True)):
         x, y = i % columns * TILE, i // columns * height
@@ -40,7 +45,7 @@ def tiles(
     return buffer.getvalue()
 
 
-def square(path: str) -> Image.Image:
-    """The middle of a picture file, at the size of a tile."""
+def load_tile(path: str) -> Image.Image:
+    """Return the middle of a picture file, at the size of a tile."""
     with Image.open(path) as image:
         return ImageOps.fit(image.convert("RGB"), (TILE - 4, TILE - 4))

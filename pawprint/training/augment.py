@@ -1,7 +1,8 @@
-"""Random views of a batch: every geometric change composed into one map, so that pixels are interpolated once.
+"""Random views of a batch of pictures, which interpolate every pixel once.
 
-fast.ai calls this presizing (Howard and Gugger, "Deep Learning for Coders", chapter 5): pictures are kept larger than
-the model's input, and crop, flip, rotation, zoom and perspective are one interpolation of the large picture.
+fast.ai calls this presizing (Howard and Gugger, "Deep Learning for Coders", chapter 5): pictures
+are kept larger than the model's input; crop, flip, rotation, zoom and perspective are composed into
+one map, and the large picture is interpolated once.
 """
 
 import math
@@ -16,34 +17,38 @@ from pawprint.training.recipe import AugmentParams
 def augment(
     pictures: Tensor, size: int, params: AugmentParams, generator: torch.Generator
 ) -> Tensor:
-    """Random views of uint8 pictures (N, P, P, 3) as floats 0 to 1 (N, size, size, 3), on the pictures' device.
+    """Return random views of pictures, floats 0 to 1 (N, size, size, 3), on the pictures' device.
 
-    generator: a CPU generator, so that all devices draw the same views.
+    pictures: uint8 (N, P, P, 3). generator: on the CPU, so that all devices draw the same views.
     """
     n, device = len(pictures), pictures.device
+
+    # where each pixel of a view lies in its picture
     matrix = geometry(n, params, generator).to(device)
     line = (torch.arange(size, device=device) * 2 + 1) / size - 1
     y, x = torch.meshgrid(line, line, indexing="ij")
-    points = torch.stack((x, y, torch.ones_like(x)), dim=-1).reshape(1, -1, 3) @ matrix.transpose(
-        1, 2
-    )
+    pixels = torch.stack((x, y, torch.ones_like(x)), dim=-1).reshape(1, -1, 3)
+    points = pixels @ matrix.transpose(1, 2)
     grid = (points[..., :2] / points[..., 2:]).reshape(n, size, size, 2)
+
+    # one interpolation
     values = pictures.permute(0, 3, 1, 2).float().div(255)
     views = F.grid_sample(
         values, grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
-    gain, shift = (
-        change.to(device)[:, None, None, None] for change in lighting(n, params, generator)
-    )
+
+    # contrast and brightness
+    changes = lighting(n, params, generator)
+    gain, shift = (change.to(device)[:, None, None, None] for change in changes)
     return ((views - 0.5) * gain + 0.5 + shift).clamp(0, 1).permute(0, 2, 3, 1)
 
 
 def geometry(n: int, params: AugmentParams, generator: torch.Generator) -> Tensor:
-    """Homographies (n, 3, 3) from the view's coordinates, -1 to 1, to the picture's.
+    """Return homographies (n, 3, 3) from the view's coordinates, -1 to 1, to the picture's.
 
-    The crop is torchvision's RandomResizedCrop: a share of the area from `min_scale` to 1 at an aspect of 3/4 to 4/3.
-    Rotation (degrees), zoom and warp (tilt) are each applied to three views in four, as in fast.ai's aug_transforms;
-    `mult` scales rotation, warp and lighting, as there.
+    The crop is torchvision's RandomResizedCrop: a share of the area from `min_scale` to 1 at an
+    aspect of 3/4 to 4/3. Rotation (degrees), zoom and warp (tilt) are each applied to three views
+    in four, as in fast.ai's aug_transforms; `mult` scales rotation, warp and lighting, as there.
     """
 
     def uniform(low: float, high: float) -> Tensor:
@@ -71,7 +76,7 @@ def geometry(n: int, params: AugmentParams, generator: torch.Generator) -> Tenso
 
 
 def lighting(n: int, params: AugmentParams, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Contrast (a gain about middle grey) and brightness (a shift), (n,) each."""
+    """Return contrast (a gain about middle grey) and brightness (a shift), (n,) each."""
     drawn = torch.rand(3, n, generator=generator)
     change = (drawn[:2] * 2 - 1) * (params.lighting * params.mult) * (drawn[2] < 0.75)
     return 1 + change[0], change[1] / 2

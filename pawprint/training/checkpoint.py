@@ -34,7 +34,7 @@ class Checkpoint:
         self.path, self.fingerprint = path, fingerprint
 
     def save(self, **state: Any) -> None:
-        """Replace what is stored by `state`: tensors, numbers, texts, and lists and dicts of them."""
+        """Replace what is stored by `state`: tensors, numbers, texts, lists and dicts of them."""
         content = io.BytesIO()  # if the disk is full, torch's own message is unclear
         torch.save({**state, "fingerprint": self.fingerprint}, content)
         write_bytes(self.path, content.getvalue())
@@ -78,7 +78,7 @@ def resume(
 
 
 def fingerprint(settings: str, files: Iterable[Path | str], weights: Mapping[str, Tensor]) -> str:
-    """Return a hash of settings, of the contents of files, and of the weights a training starts from.
+    """Return a hash of settings, of the contents of files, and of the weights at the start.
 
     The code of this folder and the version of torch count too: other code gives other numbers.
     """
@@ -87,5 +87,5 @@ def fingerprint(settings: str, files: Iterable[Path | str], weights: Mapping[str
         digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
     for name, tensor in weights.items():
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Where the arithmetic runs, that it runs the same way twice, and how several processes share it."""
+"""Where the arithmetic runs, that it repeats exactly, and how several processes share it."""
 
 import ctypes
 import os
@@ -38,8 +38,8 @@ def start(compute: ComputeParams, seed: int) -> torch.device:
     # the same bytes every time
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    # no operation of ours reads memory it has not written
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    # no operation of ours reads memory it has not written; torch swaps this module for an object
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)

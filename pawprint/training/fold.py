@@ -1,8 +1,9 @@
-"""Batch-norm whose statistics stand still, folded into the convolution before it: the same function in fewer steps.
+"""Batch-norm that keeps its statistics, folded into the convolution before it.
 
-With running mean m and deviation s, gamma (w * x - m) / s + beta is a convolution with the weights w gamma / s and the
-bias beta - m gamma / s. Gradients reach w, gamma and beta through these few numbers instead of through every pixel,
-and what batch-norm would keep for them need not be kept: docs/training.md has the memory that this saves.
+The function is the same, in fewer steps. With running mean m and deviation s, gamma (w * x - m) / s
++ beta is a convolution with the weights w gamma / s and the bias beta - m gamma / s. Gradients
+reach w, gamma and beta through these few numbers instead of through every pixel, and what
+batch-norm would store for them is not stored: docs/training.md has the memory that this saves.
 Source: Jacob et al., arXiv:1712.05877, section 3.2.
 """
 
@@ -20,89 +21,90 @@ class ConvNorm(nn.Module):
     def __init__(self, conv: nn.Conv2d, norm: _BatchNorm) -> None:
         super().__init__()
         self.conv, self.norm = conv, norm
-        if conv.bias is None:  # a place for functional_call to put one
+        if conv.bias is None:  # functional_call replaces a bias, but does not add one
             del conv._parameters["bias"]
             conv.register_buffer("bias", conv.weight.new_zeros(len(conv.weight)), persistent=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        norm = self.norm
+        norm, conv = self.norm, self.conv
+        assert norm.running_mean is not None  # find_pairs takes no others
+        assert norm.running_var is not None
+        assert conv.bias is not None
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-        weight = self.conv.weight * scale[:, None, None, None]
-        bias = norm.bias + (self.conv.bias - norm.running_mean) * scale
-        return functional_call(self.conv, {"weight": weight, "bias": bias}, (inputs,))
+        weight = conv.weight * scale[:, None, None, None]
+        bias = norm.bias + (conv.bias - norm.running_mean) * scale
+        return functional_call(conv, {"weight": weight, "bias": bias}, (inputs,))
 
 
 def fold(model: nn.Module, size: int) -> nn.Module:
-    """A model that shares all parameters and statistics with `model`, with batch-norm folded where that can be done.
+    """Return a model with batch-norm folded; it shares all parameters and statistics with `model`.
 
-    size: of an input side to try it with. It must not be used while running statistics are to be learnt. `model` itself
-    comes back where there is nothing to fold, or where folding would change the answers by more than rounding.
+    size: side of a picture to try it with. Do not use it while running statistics are learnt.
+    Return `model` itself if there is nothing to fold, or if folding would change the answers by
+    more than rounding.
     """
+    # a copy to try it with, without zeros: those of a new head would hide all that comes before
     generator = torch.Generator().manual_seed(0)
-    trial, probe = (
-        copy.deepcopy(model).cpu().float().eval(),
-        torch.rand(1, 3, size, size, generator=generator),
-    )
+    trial = copy.deepcopy(model).cpu().float().eval()
+    probe = torch.rand(1, 3, size, size, generator=generator)
     with torch.no_grad():
         for parameter in trial.parameters():
-            if (
-                not parameter.any()
-            ):  # zeros, as of a new head, would hide all that comes before them
+            if not parameter.any():
                 parameter.normal_(0, 0.1, generator=generator)
-        found, before = pairs(trial, probe)
-        after = merge(trial, found)(probe)
-    same = (
-        after - before
-    ).abs().max() <= 1e-3 * before.abs().max()  # not so where either is no number
-    if not found or not same:
+
+        # which batch-norm reads which convolution, and whether the answers stay
+        pairs, before = find_pairs(trial, probe)
+        after = merge(trial, pairs)(probe)
+    same = (after - before).abs().max() <= 1e-3 * before.abs().max()  # False if there is a NaN
+    if not pairs or not same:
         return model
+
+    # the same on a copy that shares every tensor
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return merge(copy.deepcopy(model, shared), found)
+    return merge(copy.deepcopy(model, shared), pairs)
 
 
-def merge(model: nn.Module, found: list[tuple[str, str]]) -> nn.Module:
-    """`model` with the named convolutions and batch-norms made one, in place."""
-    for conv_name, norm_name in found:
-        conv, norm = model.get_submodule(conv_name), model.get_submodule(norm_name)
-        put(model, conv_name, ConvNorm(conv, norm))
-        # what timm's batch-norm layers do after the norm itself; plain ones do nothing more
-        after = [getattr(norm, name) for name in ("drop", "act") if hasattr(norm, name)]
-        put(model, norm_name, nn.Sequential(*after))
-    return model
+def find_pairs(model: nn.Module, probe: Tensor) -> tuple[list[tuple[str, str]], Tensor]:
+    """Return the names of convolutions and of the batch-norms that read their outputs.
 
+    Also return the model's answer to `probe`, inputs (1, 3, H, W).
+    """
+    outputs: dict[int, tuple[str, Tensor]] = {}
+    pairs, hooks = [], []
 
-def put(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Replace the submodule of that name."""
-    parent, _, last = name.rpartition(".")
-    setattr(model.get_submodule(parent), last, module)
+    def remember(conv: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        outputs[id(output)] = (names[conv], output)  # kept, so that no other tensor gets its id
 
+    def match(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+        if id(inputs[0]) in outputs:
+            pairs.append((outputs[id(inputs[0])][0], names[norm]))
 
-def pairs(model: nn.Module, probe: Tensor) -> tuple[list[tuple[str, str]], Tensor]:
-    """Names of convolutions and of the batch-norms that read their outputs, and the model's answer to `probe`."""
-    made: dict[int, tuple[str, Tensor]] = {}
-    found, hooks = [], []
-
-    def remember(name: str, output: Tensor) -> None:
-        made[id(output)] = (name, output)  # kept, so that no other tensor gets its id
-
-    def match(name: str, read: Tensor) -> None:
-        if id(read) in made:
-            found.append((made[id(read)][0], name))
-
-    for name, module in model.named_modules():
+    names = {module: name for name, module in model.named_modules()}
+    for module in names:
         if isinstance(module, nn.Conv2d):
-            hooks.append(
-                module.register_forward_hook(
-                    lambda _, __, output, name=name: remember(name, output)
-                )
-            )
+            hooks.append(module.register_forward_hook(remember))
         elif isinstance(module, _BatchNorm) and module.affine and module.track_running_stats:
-            hooks.append(
-                module.register_forward_pre_hook(
-                    lambda _, inputs, name=name: match(name, inputs[0])
-                )
-            )
+            hooks.append(module.register_forward_pre_hook(match))
     answer = model(probe)
     for hook in hooks:
         hook.remove()
-    return found, answer
+    return pairs, answer
+
+
+def merge(model: nn.Module, pairs: list[tuple[str, str]]) -> nn.Module:
+    """Make the named convolutions and batch-norms one, in place; return the model."""
+    for conv_name, norm_name in pairs:
+        conv, norm = model.get_submodule(conv_name), model.get_submodule(norm_name)
+        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(norm, _BatchNorm)
+        replace(model, conv_name, ConvNorm(conv, norm))
+        # what timm's batch-norm layers do after the norm itself; plain ones do nothing more
+        after = [getattr(norm, name) for name in ("drop", "act") if hasattr(norm, name)]
+        replace(model, norm_name, nn.Sequential(*after))
+    return model
+
+
+def replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Replace the submodule of that name."""
+    parent, _, last = name.rpartition(".")
+    setattr(model.get_submodule(parent), last, module)

@@ -65,7 +65,7 @@ def run_in_batches(
 
     The model is in eval mode meanwhile.
     """
-    model = model.to(device, memory_format=torch.channels_last)
+    model = model.to(device).to(memory_format=torch.channels_last)
     was_training = model.training
     model.eval()
     batches = pictures.split(AT_A_TIME.get(device.type, 128))

@@ -107,7 +107,7 @@ class Learner:
 
     def __post_init__(self) -> None:
         params, targets = self.params, self.data.train_targets
-        self.model.to(self.device, memory_format=torch.channels_last)
+        self.model.to(self.device).to(memory_format=torch.channels_last)
         self.generator = torch.Generator().manual_seed(params.seed)
         weights = class_weights(targets, len(self.config.classes), params)
         self.loss = CrossEntropy(params.label_smoothing, weights)

@@ -12,6 +12,7 @@ from tqdm import trange
 
 from pawprint.params import Params
 from pawprint.training.losses import class_weights
+from pawprint.training.model import Head
 from pawprint.training.optimizer import make_optimizer
 from pawprint.training.recipe import TrainParams
 
@@ -33,26 +34,28 @@ class LrFindParams(Params):
 
 
 def run_sweep(
-    layer: nn.Module, seen: Tensor, targets: Tensor, sweep: LrFindParams, params: TrainParams
+    head: Head, seen: Tensor, targets: Tensor, sweep: LrFindParams, params: TrainParams
 ) -> tuple[list[float], list[float]]:
     """Return learning rates and smoothed losses, one per step.
 
-    layer: the head; seen: features (N, F); targets: int64 (N,). The sweep ends early once the loss
-    is four times the lowest.
+    head: the layer that learns; seen: features (N, F); targets: int64 (N,). The sweep ends early
+    once the loss is four times the lowest.
     """
     generator = torch.Generator().manual_seed(params.seed)
-    groups = [(list(layer.named_parameters()), sweep.start_lr)]
+    groups = [(list(head.named_parameters()), sweep.start_lr)]
     optimizer = make_optimizer(groups, params.weight_decay)
-    weights = class_weights(targets, layer.out_features, params)
+    weights = class_weights(targets, head.out_features, params)
     loss_of = nn.CrossEntropyLoss(weights, label_smoothing=params.label_smoothing)
-    lrs, losses, average = [], [], 0.0
+    lrs: list[float] = []
+    losses: list[float] = []
+    average = 0.0
     for step in trange(sweep.num_it, desc="lr_find", unit="step"):
         lr = sweep.start_lr * (sweep.end_lr / sweep.start_lr) ** (step / (sweep.num_it - 1))
         for group in optimizer.param_groups:
             group["lr"] = lr
         order = torch.randperm(len(targets), generator=generator)
         batch = order[: params.batch_size].to(targets.device)
-        loss = loss_of(layer(seen[batch]), targets[batch])
+        loss = loss_of(head(seen[batch]), targets[batch])
         average = average * SMOOTHING + loss.item() * (1 - SMOOTHING)
         smooth = average / (1 - SMOOTHING ** (step + 1))
         if not np.isfinite(smooth) or (losses and smooth > 4 * min(losses)):
@@ -89,7 +92,7 @@ def suggest(lrs: np.ndarray, losses: np.ndarray) -> dict[str, object]:
 
 
 def valley(losses: np.ndarray) -> int:
-    """Return the index in the middle of the longest decreasing subsequence, as fast.ai's `valley`."""
+    """Return the index in the middle of the longest falling subsequence, as fast.ai's `valley`."""
     length = np.ones(len(losses), dtype=int)
     for i in range(1, len(losses)):
         lower = length[:i][losses[:i] > losses[i]]

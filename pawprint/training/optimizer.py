@@ -1,4 +1,6 @@
-"""What takes the steps: AdamW, the learning rate of each layer, the moving average of the weights."""
+"""What takes the steps: AdamW, a learning rate for each layer, and the average of the weights."""
+
+from typing import Any
 
 import torch
 from timm.models import group_parameters
@@ -31,7 +33,8 @@ def layer_groups(model: nn.Module, lrs: tuple[float, float]) -> list[Group]:
     """
     low, high = lrs
     named = dict(model.named_parameters())
-    layers = group_parameters(model, model.group_matcher(coarse=True))
+    timm_model: Any = model
+    layers = group_parameters(model, timm_model.group_matcher(coarse=True))
     order = [layers[key] for key in sorted(layers)]
     steps = max(len(order) - 1, 1)
     return [

@@ -1,17 +1,28 @@
-"""The section `train` of params.yaml: the one description of how a model is made, for lr_find, train and retrain."""
+"""The section `train` of params.yaml: the one description of how a model is made.
 
-from typing import Literal
+baseline, lr_find, train, clean and retrain read it. timm is imported in functions, because that
+takes seconds, which stages that read no other section need not spend.
+"""
+
+import difflib
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from pawprint.params import Params
 from pawprint.training.lr import LrParams
 
-TRAIN_SIZE = 11 / 14  # of the size that a model is asked about, when it is trained; 176 of 224
+if TYPE_CHECKING:
+    from timm.models import PretrainedCfg
+
+TRAIN_SIZE = 11 / 14  # train_size: auto, as a share of size; 176 of 224
 
 
 class AugmentParams(Params):
-    """Random changes to every training picture, drawn anew each epoch. Zero, or min_scale 1, switches one off."""
+    """Random changes to every training picture, drawn again in each epoch.
+
+    0 switches one off; 1 does so for zoom and min_scale.
+    """
 
     mult: float = Field(ge=0, le=4)
     min_scale: float = Field(gt=0, le=1)
@@ -29,9 +40,9 @@ class AugmentParams(Params):
 
 
 class TrainParams(LrParams):
-    """The section `train` of params.yaml. lr: one number, the lowest and the highest, or auto.
+    """The section `train` of params.yaml.
 
-    size and train_size may be auto in the file; here they are numbers.
+    size and train_size may be auto in the file; here they are numbers of pixels.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -39,7 +50,7 @@ class TrainParams(LrParams):
     arch: str
     pretrained: bool
     weights: str
-    seed: int
+    seed: int = Field(ge=0, lt=2**32)  # what all generators of random numbers take
     size: int = Field(ge=32, le=1024)
     train_size: int = Field(ge=32, le=1024)
     resize: Literal["squish", "crop", "pad"]
@@ -66,13 +77,9 @@ class TrainParams(LrParams):
                     "should be a number of pixels, or auto for what the architecture was made for"
                 )
             return value
-        import timm
-
-        made_for = (
-            timm.get_pretrained_cfg(info.data["arch"])
-            if "arch" in info.data
-            else timm.models.PretrainedCfg()
-        )
+        if "arch" not in info.data:
+            return 32  # the error is about arch
+        made_for = find_architecture(info.data["arch"])
         size = info.data.get("size", made_for.input_size[-1])
         smaller = info.field_name == "train_size" and not made_for.fixed_input_size
         return max(32, round(size * TRAIN_SIZE / 16) * 16) if smaller else size
@@ -93,32 +100,49 @@ class TrainParams(LrParams):
     @field_validator("arch")
     @classmethod
     def _arch(cls, value: str) -> str:
-        import timm  # here, because importing it takes seconds that other sections need not pay
+        find_architecture(value)
+        return value
 
-        if not timm.is_model(value):
-            near = timm.list_models(f"*{value.split('.')[0]}*")[:5] or _similar(
-                value, timm.list_models()
-            )
-            raise ValueError(f"should be a name that timm knows, such as {', '.join(near)}")
+    @field_validator("weights")
+    @classmethod
+    def _weights(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("should be a weights file or a folder for one, such as data/weights")
         return value
 
 
-def cycle_ends(epochs: int, cycle_len: int, cycle_mult: int) -> list[int]:
-    """After how many epochs each cycle ends: the first takes `cycle_len`, each next `cycle_mult` times the one before.
+def find_architecture(arch: str) -> "PretrainedCfg":
+    """Return timm's configuration of an architecture: its input size, interpolation and others.
 
-    The last end is `epochs` where whole cycles fill them, and beyond it where not. (epochs=7, 1, 2) gives [1, 3, 7].
+    Raises ValueError that suggests names if timm does not know this one.
+    """
+    import timm
+
+    name, dot, tag = arch.partition(".")  # the tag says which weights
+    if timm.is_model(name) and bool(dot) == bool(tag):
+        try:
+            found = timm.get_pretrained_cfg(arch)
+        except RuntimeError:  # a tag that timm does not know
+            found = None
+        if found is not None:
+            return found
+    near = [name, *timm.list_models(f"{name}.*", pretrained=True)]
+    if not timm.is_model(name):
+        name = name.lower().strip()
+        near = timm.list_models(f"*{name}*") if name else []
+        near = near or difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.4)
+    names = ", ".join(near[:5] or ["tf_efficientnet_lite0", "resnet18"])
+    raise ValueError(f"should be a name that timm knows, such as {names}")
+
+
+def cycle_ends(epochs: int, cycle_len: int, cycle_mult: int) -> list[int]:
+    """Return after how many epochs each cycle ends.
+
+    The first takes `cycle_len`, each next `cycle_mult` times the one before. The last end is
+    `epochs` if whole cycles fill them, and more if not. (7, 1, 2) gives [1, 3, 7].
     """
     ends = [cycle_len]
     while ends[-1] < epochs:
         cycle_len *= cycle_mult
         ends.append(ends[-1] + cycle_len)
     return ends
-
-
-def _similar(name: str, known: list[str]) -> list[str]:
-    import difflib
-
-    return difflib.get_close_matches(name, known, n=5, cutoff=0.4) or [
-        "tf_efficientnet_lite0",
-        "resnet18",
-    ]
