@@ -24,7 +24,7 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from urllib.parse import quote
 
-from benchmarks.project import Project
+from benchmarks.project import ProjectCopy
 from pawprint.tables import read_table
 from stages import gather
 
@@ -82,7 +82,7 @@ def ours(urls: list[str], connections: int) -> int:
 
 def prepare(folder: Path, urls: list[str], connections: int) -> None:
     """Copy the project, with the addresses in two classes: a classifier needs two."""
-    project = Project(folder)
+    project = ProjectCopy(folder)
     for label, part in (("first", urls[::2]), ("second", urls[1::2])):
         (folder / f"data/own/{label}.txt").write_text("\n".join(part) + "\n")
     project.edit(**{"gather.source": "urls", "gather.allow_private": True})

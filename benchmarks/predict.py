@@ -24,7 +24,7 @@ from PIL import Image
 
 from benchmarks.project import ROOT, photos_in
 from pawprint.commands.exported import load
-from pawprint.commands.predict import ask
+from pawprint.commands.predict import answer_files
 from pawprint.compute import cores
 
 
@@ -86,7 +86,7 @@ def main() -> None:
                 classifier(image)
 
     def many(number: int) -> None:
-        assert sum("error" in answer for answer in ask(single, files[:number])) == 0
+        assert sum("error" in answer for answer in answer_files(single, files[:number])) == 0
 
     # warm up, and choose fastai's faster way
     few = min(100, len(files))

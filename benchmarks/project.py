@@ -25,8 +25,21 @@ CONTENT = (
 )
 
 
-class Project:
-    """A copy of the project as a fresh checkout has it: no pictures, no models, no metrics."""
+def edit_yaml(path: Path, /, **changes: object) -> None:
+    """Set values of a YAML file by dotted key; comments stay."""
+    yaml = YAML()
+    content = yaml.load(path)
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        section = content
+        for parent in parents:
+            section = section[parent]
+        section[last] = value
+    yaml.dump(content, path)
+
+
+class ProjectCopy:
+    """The project as a fresh checkout has it: no pictures, no models, no metrics."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,15 +53,7 @@ class Project:
 
     def edit(self, file: str = "params.yaml", /, **changes: object) -> None:
         """Set values by dotted key: edit(**{"train.epochs": 1})."""
-        yaml, path = YAML(), self.path / file
-        content = yaml.load(path)
-        for key, value in changes.items():
-            *parents, last = key.split(".")
-            section = content
-            for parent in parents:
-                section = section[parent]
-            section[last] = value
-        yaml.dump(content, path)
+        edit_yaml(self.path / file, **changes)
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project; this interpreter's own commands come first on the PATH."""

@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.project import Project
+from benchmarks.project import ProjectCopy
 from pawprint.params import load_yaml
 
 CLASSES = 10
@@ -122,7 +122,7 @@ class Scale:
         begin = time.perf_counter()
         draw_all(self.pictures, self.count)
         seconds = round(time.perf_counter() - begin, 1)
-        project = Project(self.project)
+        project = ProjectCopy(self.project)
         project.edit(**{"gather.source": "folder", "gather.path": str(self.pictures)})
         project.edit(**{"train.epochs": 1})
         start_dvc(self.project)

@@ -1,78 +1,21 @@
-"""A throw-away copy of the project, for tests and benchmarks that run its stages."""
+"""A throw-away copy of the project, for tests that run its stages."""
 
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
-from ruamel.yaml import YAML
 
-ROOT = Path(__file__).resolve().parents[2]
-PROJECT = (
-    "stages",
-    "pawprint",
-    "data/sources",
-    "data/own",
-    "data/strangers",
-    "data/weights",
-    "data/decisions.csv",
-    ".dvcignore",
-    "dvc.yaml",
-    "params.yaml",
-)
+from benchmarks.project import ROOT, ProjectCopy, edit_yaml
+from pawprint.tables import read_table
+
+__all__ = ["ROOT", "edit_yaml"]
 
 
-def edit_yaml(path: Path, **changes: object) -> None:
-    """Set values of a YAML file by dotted key."""
-    yaml = YAML()
-    content = yaml.load(path)
-    for key, value in changes.items():
-        *parents, last = key.split(".")
-        section = content
-        for parent in parents:
-            section = section[parent]
-        section[last] = value
-    yaml.dump(content, path)
-
-
-class Project:
-    """A copy of the project in a temporary folder, whose params can be edited and whose stages can be run."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        for name in PROJECT:
-            source, target = ROOT / name, path / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copyfile(source, target)
-
-    def edit(self, file: str = "params.yaml", **changes: object) -> None:
-        """Set values by dotted key: edit(**{"train.epochs": 1})."""
-        edit_yaml(self.path / file, **changes)
-
-    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the project with this interpreter's own commands first on the PATH."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return subprocess.run(
-            command,
-            cwd=self.path,
-            env={**os.environ, "PATH": path, **environment},
-            capture_output=True,
-            text=True,
-        )
-
-    def stage(
-        self, name: str, *arguments: str, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
-        """Run one stage as DVC does, and expect it to succeed."""
-        done = self.run(sys.executable, "-m", f"stages.{name}", *arguments, **environment)
-        assert done.returncode == 0, done.stderr
-        return done
+class Project(ProjectCopy):
+    """A copy of the project in a temporary folder, with what only tests need."""
 
     def failing_stage(self, name: str, *arguments: str) -> str:
         """Run one stage, expect exit code 1 and one line without a traceback; that line."""
@@ -92,7 +35,7 @@ PHOTOS = ROOT.parent / "shared" / "data"
 
 
 def make_pictures(folder: Path, classes: dict[str, int], size: int = 96) -> None:
-    """Write pictures that a small model can tell apart: a class has its own main colour, a picture its own pattern."""
+    """Write pictures that a small model can tell apart: a colour per class, a pattern for each."""
     colours = [(190, 60, 50), (50, 160, 70), (60, 80, 190)]
     for (name, count), colour in zip(classes.items(), colours, strict=False):
         (folder / name).mkdir(parents=True)
@@ -164,3 +107,8 @@ STAGES = [
     "evaluate",
     "export",
 ]
+
+
+def table(project: Project, name: str) -> pd.DataFrame:
+    """A table of a project: data/NAME.csv."""
+    return read_table(project.path / f"data/{name}.csv")
