@@ -1,8 +1,8 @@
-"""The disk fills up: one clear line, what other stages made stays, and with room again the run ends the same.
+"""The disk fills up: one clear line, and with room again the run ends the same.
 
-The project lies on a small tmpfs. When DVC starts a stage, a `python` that stands first on the PATH fills that disk up
-to a given number of bytes and then becomes the real one; so DVC itself starts in peace, and the stage meets the end of
-the disk in the middle of its work.
+The project is on a small tmpfs. When DVC starts a stage, a `python` that comes first on the PATH
+fills that disk up to a given number of bytes and then becomes the real one. So DVC itself starts
+in peace, and the stage meets the end of the disk in the middle of its work.
 """
 
 import os

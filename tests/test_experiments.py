@@ -1,4 +1,4 @@
-"""docs/experiments.md is run from top to bottom, and what it says comes is compared with what comes."""
+"""docs/experiments.md is run from top to bottom; what it says is printed is compared."""
 
 import os
 import re
@@ -31,7 +31,7 @@ def run_block(project: Project, code: str) -> str:
 
 
 def missing_line(expected: str, printed: str) -> str:
-    """The first line of `expected` that does not come in `printed`, after the one before it; "" where all do."""
+    """The first line of `expected` that is not in `printed`, in order; "" if all are."""
     lines = iter(line.rstrip() for line in printed.replace("\r", "\n").splitlines())
     for wanted in expected.splitlines():
         pattern = re.sub(r"([\[\]*?])", r"[\1]", wanted).replace("…", "*")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.project import ROOT
+from tests.support.project import ROOT, Project
 
 # The floors of the library, the lowest first. A module may import from its own floor and below.
 FLOORS = [
@@ -130,3 +130,11 @@ def test_the_library_reads_no_params():
         if module.startswith("pawprint.") and "load_params(" in path.read_text(encoding="utf-8")
     }
     assert readers == {"pawprint.params"}
+
+
+@pytest.mark.parametrize("stage", ["gather", "verify", "split"])
+def test_a_stage_without_a_model_imports_no_torch(project: Project, stage):
+    done = project.run(
+        "python", "-c", f"import sys, stages.{stage}; sys.exit('torch' in sys.modules)"
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Every mistake in params.yaml ends the stage with one line that names the key, the value and what is allowed."""
+"""A mistake in params.yaml ends the stage with one line: key, value and what is allowed."""
 
 import pytest
 

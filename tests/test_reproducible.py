@@ -1,4 +1,4 @@
-"""Bit for bit: another clone, folder, locale, time zone, umask, hash seed and core count give the same bytes.
+"""Bit for bit: another clone, folder, locale, time zone or core count gives the same bytes.
 
 `make check-reproducible` runs this on the shrunken sample.
 """

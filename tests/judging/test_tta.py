@@ -1,4 +1,4 @@
-"""show_batch draws what is trained on; tta asks about several views, in interpret and evaluate alike."""
+"""show_batch draws what is trained on; tta asks about several views of a picture."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""verify against a corpus of broken and odd files, built here: each ends in its row, and none ends the stage."""
+"""verify against broken and odd files: each ends in its row, and none ends the stage."""
 
 import io
 import os
@@ -32,7 +32,7 @@ def save(image: Image.Image, form: str = "JPEG", **more: object) -> bytes:
 
 
 def turned(orientation: int) -> bytes:
-    """A picture stored as a camera held otherwise would store it: upright again once EXIF is obeyed."""
+    """A picture as a turned camera stores it: upright again once EXIF is obeyed."""
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[
         orientation
     ]  # Image.Transpose that the orientation undoes
@@ -173,7 +173,7 @@ SOUND: dict[str, Callable[[], bytes] | bytes] = {
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """The stage run once over everything, half of it under another label, with duplicates among it."""
+    """The stage run once over everything, half of it under another label, with duplicates."""
     world = World(tmp_path_factory.mktemp("corpus") / "project")
     everything = {**{name: content for name, (content, _) in BROKEN.items()}, **SOUND}
     for number, (name, content) in enumerate(everything.items()):
@@ -316,7 +316,7 @@ def test_the_draft_mode_of_jpeg_scales_nothing_up_and_looks_the_same(
 def test_a_decoder_that_crashes_costs_its_own_picture_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Decoders are C code fed by strangers. Processes inherit the patch: they are forked, where the system can fork."""
+    """Decoders are C code fed by strangers. Processes are forked, so that they inherit the patch."""
     if not hasattr(os, "fork"):
         pytest.skip("needs fork")
     import multiprocessing

@@ -24,13 +24,12 @@ CATS_AND_DOGS = PHOTOS / "cats_and_dogs"
 
 
 def found_and_precision(judged: pd.DataFrame, wrong: set[str]) -> tuple[float, float]:
-    """The share of wrong labels in the top 8 % of the ranking, and of the suspected ones how many are wrong."""
+    """The share of wrong labels in the top 8 % of the ranking, and of wrong among suspected ones."""
     bad = judged["path"].isin(wrong)
     found = bad.head(int(0.08 * len(judged))).sum() / bad.sum()
     precision = bad[judged["suspected"] == "yes"].mean()
-    print(
-        f"found {found:.3f}, precision {precision:.3f}, suspected {(judged['suspected'] == 'yes').sum()}"
-    )
+    suspected = (judged["suspected"] == "yes").sum()
+    print(f"found {found:.3f}, precision {precision:.3f}, suspected {suspected}")
     return found, precision
 
 
@@ -167,9 +166,10 @@ def path(i: int, label: str) -> str:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """24 pictures before clean, all train but 8, whose labels 4 and 5 (and the test picture 16) a machine suspects.
+    """24 pictures before clean, all train but 8. A machine suspects the labels of 4, 5 and 16.
 
-    1 is a copy of 0; 3 one of 2, under another label; 17 one of 16, in test. 6 and 7 are a group of the user's own.
+    1 is a copy of 0; 3 one of 2, under another label; 17 one of 16, in test. 6 and 7 are a group
+    of the user's own.
     """
     monkeypatch.chdir(tmp_path)
     twins = {1: 0, 3: 2, 17: 16}

@@ -1,4 +1,4 @@
-"""Models and baselines are judged on the same pictures, in words that claim no more than the numbers do."""
+"""Models and baselines are judged on the same pictures, in words that claim no more than numbers."""
 
 import math
 import shutil
@@ -31,7 +31,8 @@ def test_a_small_difference_is_no_evidence_and_says_what_would_be():
     found = judge(answers(61, 2, 1))
     assert found["mcnemar_p"] == 1
     assert found["summary"] == (
-        "2 of 61 wrong before cleaning, 1 of 61 after: no evidence of a difference at this size (p = 1.00); "
+        "2 of 61 wrong before cleaning, 1 of 61 after: "
+        "no evidence of a difference at this size (p = 1.00); "
         "about 480 test pictures would be needed to see it"
     )
 
@@ -89,7 +90,7 @@ def test_with_so_many_pictures_the_difference_is_seen_four_times_of_five(
 
 @pytest.fixture
 def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project after retrain with 10 test pictures: dark ones are a, light ones b, and models that answer by rote."""
+    """A project after retrain with 10 test pictures: dark ones are a, light ones b; fixed answers."""
     monkeypatch.chdir(tmp_path)
     rows = []
     for i in range(40):

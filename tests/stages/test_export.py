@@ -1,4 +1,4 @@
-"""export/: the same bytes again, the figures of what is shipped, and nothing shipped that differs from the model."""
+"""export/: the same bytes again, true figures, and nothing shipped that differs from the model."""
 
 import json
 import re
@@ -24,7 +24,7 @@ from tests.support.project import ROOT, TINY, Project, make_pictures
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A small project up to `evaluate`, its models made by hand: a random body, a head that knows two colours."""
+    """A small project up to `evaluate`; its models are a random body and a head for two colours."""
     project = Project(tmp_path_factory.mktemp("export") / "project")
     make_pictures(project.path / "data/own", {"red": 40, "green": 40})
     project.edit(**TINY)
@@ -59,7 +59,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def ready(finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A copy of the finished project, and the working folder in it, so that the stage can run in this process."""
+    """A copy of the finished project as the working folder, to run the stage in this process."""
     project = object.__new__(Project)
     project.path = tmp_path / "project"
     shutil.copytree(finished.path, project.path)
@@ -209,7 +209,7 @@ def test_the_cards_hashes_are_dvcs_and_compiled_python_changes_none(ready: Proje
     card = Path("export/README.md").read_text()
     shutil.copytree("data/images", other.path / "data/images")
     (other.path / "dvc.yaml").unlink()  # it calls the pictures its own
-    paths = ("data/images", "pawprint/exporting/shipped", "stages/train.py")
+    paths = ("data/images", "pawprint/exporting", "stages/export.py")
     for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "add", *paths]):
         done = other.run(*command)
         assert done.returncode == 0, done.stderr
