@@ -1,10 +1,18 @@
-"""Where pictures come from: one module a kind, each with `found(options, root) -> Iterator[Found]`."""
+"""Where pictures come from: one module per kind of source, and what they share.
+
+The kinds are `sample`, `folder`, `archive`, `urls` and `search`. Each has a class of options and
+`find_pictures(options, root)`, which yields a `Found` per picture, always in the same order.
+`opening` reads a source's yaml, `fetching` turns what is found into rows of data/gathered.csv,
+`lock` reads and writes that file, `store` keeps data/raw, and `report` says what is missing.
+`download`, `network` and `web` speak to the web.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-# What an unfinished run has done so far: downloads, search results, archives. Gone when data/gathered.csv is written.
+# What an unfinished run has done so far: downloads, search results, archives, and its report.
+# It is removed when data/gathered.csv is written.
 PARTIAL = Path("data/gather.partial")
 
 
@@ -12,12 +20,13 @@ PARTIAL = Path("data/gather.partial")
 class Found:
     """One picture as a source offers it.
 
-    url: where it stands, unique within the source and label, as it will stand in data/gathered.csv.
+    url: its address or its path in the source; with the label it names the picture.
     label: its class as filed.
-    read: gives the file's bytes; called once, in order, may raise OSError. None where `url` is to be downloaded.
+    read: returns the file's bytes; called once, in order; may raise OSError. None if `url` is to
+    be downloaded.
     query: the search that found it, if any.
-    split, group: the user's own split and group, if any (they win over the seeded split).
-    missing: why something that should have been found was not; such a row has no picture.
+    split, group: the user's own split and group, if any. They win over the drawn split.
+    missing: why there is no picture, or "". status: what such a row gets as its status.
     """
 
     url: str
@@ -27,3 +36,4 @@ class Found:
     split: str = ""
     group: str = ""
     missing: str = ""
+    status: str = "failed"

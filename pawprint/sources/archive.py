@@ -1,9 +1,9 @@
-"""Source `archive`: pictures in a .tgz, .tar or .zip, at a URL or a path, labelled as the source `folder` does.
+"""Source `archive`: pictures in a .tgz, .tar or .zip, at a URL or a path, labelled as in `folder`.
 
-Nothing is unpacked under a name of the archive's choosing. Its table of contents is read and judged first, then each
-picture's bytes go to gather, which files them under their hash; so a hostile name has nowhere to lead to. An archive
-that holds a link, a device, a path outside itself or more than `max_unpacked` bytes is refused whole.
-A download that breaks off goes on where it stopped.
+Nothing is unpacked under a name of the archive's choosing. Its table of contents is read and judged
+first. Then each picture's bytes go to gather, which files them under their hash, so a hostile name
+leads nowhere. An archive that holds a link, a device, a path outside itself or more than
+`max_unpacked` bytes is refused whole. A download that breaks off goes on where it stopped.
 """
 
 import contextlib
@@ -13,107 +13,132 @@ import stat
 import tarfile
 import time
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Literal
+from typing import IO, Annotated, Any, Literal, NamedTuple
 
-import httpx
-from pydantic import Field
+import httpcore
+from pydantic import AfterValidator, Field
 from tqdm import tqdm
 
 from pawprint.params import StageError
 from pawprint.pictures.formats import looks_like_picture
 from pawprint.sources import PARTIAL, Found
-from pawprint.sources.content import digest
-from pawprint.sources.download import REDIRECTS, Downloader, Failure, explain, header, parse
-from pawprint.sources.labels import LabelOptions, label_all
+from pawprint.sources.content import file_hash
+from pawprint.sources.download import REDIRECTS, Downloader, Failure, failure_of
+from pawprint.sources.labels import LabelOptions, label_files, missing_format
+from pawprint.sources.names import check_path_text, is_hidden, printable
+from pawprint.sources.network import follow_redirect, header_of, parse_address
 
-Member = tuple[str, int, Callable[[], bytes]]  # name, size, its bytes
+
+class Member(NamedTuple):
+    """A file in an archive. read: returns its bytes; may raise OSError."""
+
+    name: str
+    size: int
+    read: Callable[[], bytes]
 
 
 class ArchiveOptions(LabelOptions):
     """What data/sources/NAME.yaml may say for `kind: archive`, besides LabelOptions.
 
-    archive: a URL or a path. sha256 or md5: of the whole archive, if known. max_unpacked: bytes that all its files may
-    have together; max_member: bytes of one file, which is held in memory.
+    archive: a URL or a path. sha256 or md5: of the whole archive, if known. max_bytes: of the
+    archive itself. max_unpacked: bytes that all its files may have together. max_member: bytes of
+    one picture, or of the table of labels, which are held in memory.
     """
 
     kind: Literal["archive"]
-    archive: str = Field(min_length=1)
-    sha256: str = Field("", pattern="^([0-9a-f]{64})?$")
-    md5: str = Field("", pattern="^([0-9a-f]{32})?$")
-    max_bytes: int = Field(20_000_000_000, ge=1)
-    max_unpacked: int = Field(20_000_000_000, ge=1)
-    max_member: int = Field(200_000_000, ge=1)
+    archive: Annotated[str, AfterValidator(check_path_text)]
+    sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
+    md5: str = Field(default="", pattern="^([0-9a-f]{32})?$")
+    max_bytes: int = Field(default=20_000_000_000, ge=1)
+    max_unpacked: int = Field(default=20_000_000_000, ge=1)
+    max_member: int = Field(default=200_000_000, ge=1)
 
 
-def found(options: ArchiveOptions, root: Path, downloader: Downloader) -> Iterator[Found]:
-    """Yield the archive's pictures in the order of their names; they are read in the archive's order where that is
-    dear. `root` is not used: `archive` is relative to the project.
+def find_pictures(options: ArchiveOptions, root: Path, downloader: Downloader) -> Iterator[Found]:
+    """Yield the archive's files that have a label; only pictures, by name, are read.
 
-    Raises StageError for an archive that cannot be had, is not the one expected, or is hostile.
+    They come in the archive's own order, because a packed tar can only be read forwards at speed.
+    root: not used; `archive` is relative to the project.
+    Raises StageError for an archive that cannot be fetched, is not the one expected, or is hostile.
     """
-    path = fetch(options, downloader) if "://" in options.archive else Path(options.archive)
+    path = Path(options.archive)
+    if "://" in options.archive:
+        path = fetch_archive(options, downloader)
     if not path.is_file():
         raise StageError(
-            f"archive: {path} is missing; put the archive there, or give its URL in the source's yaml"
+            f"archive: {path} is missing; put the archive there, or give its URL in the source's "
+            "yaml"
         )
     check_sums(path, options)
     with contextlib.ExitStack() as stack:
         members = open_archive(path, options, stack)
-        table = ""
-        if options.labels == "table":
-            wanted = [read for name, _, read in members if name == options.table]
-            if not wanted:
-                raise StageError(f"{path}: it holds no {options.table}, which `table` names")
-            table = wanted[0]().decode("utf-8-sig", "replace")
-        reads = {name: read for name, _, read in members if looks_like_picture(name)}
-        order = {name: number for number, name in enumerate(reads)}
-        rows = label_all(sorted(reads), options, table, str(path))
-        if not rows:
+        files = {member.name: member for member in members if not is_hidden(member.name)}
+        table = _read_table(files, options, path) if options.labels == "table" else b""
+        labelled = label_files(sorted(files), options, table, str(path))
+        if not labelled:
             raise StageError(
                 f"{path}: it holds no pictures under the names that the source's yaml includes"
             )
-        # A packed tar can only be read forwards at speed: its own order is the order here.
-        for row in sorted(rows, key=lambda row: order.get(row.file, -1)):
-            missing = (
-                "" if row.file in reads else "the table names it, the archive does not hold it"
+        order = {name: number for number, name in enumerate(files)}
+        for row in sorted(labelled, key=lambda row: order.get(row.file, -1)):
+            missing, status = missing_format(row.file), "not a picture"
+            if row.file not in files:
+                missing, status = "the table names it, the archive does not hold it", "failed"
+            yield Found(
+                row.file,
+                row.label,
+                None if missing else files[row.file].read,
+                split=row.split,
+                group=row.group,
+                missing=missing,
+                status=status,
             )
-            yield Found(row.file, row.label, reads.get(row.file), "", row.split, row.group, missing)
+
+
+def _read_table(files: dict[str, Member], options: ArchiveOptions, path: Path) -> bytes:
+    """Return the table of labels. Raises StageError if it is missing, broken or too large."""
+    member = files.get(options.table)
+    if member is None:
+        raise StageError(f"{path}: it holds no {options.table}, which `table` names")
+    if member.size > options.max_member:
+        raise StageError(
+            f"{path}: {member.name} has {member.size} bytes; max_member in the source's yaml is "
+            f"{options.max_member}"
+        )
+    try:
+        return member.read()
+    except OSError as error:
+        raise StageError(f"{path}: {member.name} cannot be read: {error}") from None
 
 
 def open_archive(path: Path, options: ArchiveOptions, stack: contextlib.ExitStack) -> list[Member]:
-    """The archive's files, judged; they can be read while `stack` is open."""
+    """Return the archive's files, judged; they can be read while `stack` is open."""
     try:
         if zipfile.is_zipfile(path):
             return zip_members(stack.enter_context(zipfile.ZipFile(path)), path, options)
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
-        raw = stack.enter_context(gzip.open(path) if packed else path.open("rb"))  # noqa: SIM115
+        raw: Any = stack.enter_context(gzip.GzipFile(path) if packed else path.open("rb"))
         limited: Any = Limited(raw, path, options)
-        return tar_members(
-            stack.enter_context(tarfile.open(fileobj=limited, mode="r:")), path, options
-        )
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        OSError,
-        ValueError,
-    ) as error:
+        archive = stack.enter_context(tarfile.TarFile(fileobj=limited))
+        return tar_members(archive, path, options)
+    except StageError:
+        raise
+    except Exception as error:  # both modules raise many kinds on damaged files
         why = " ".join(str(error).split()) or type(error).__name__
         raise StageError(
-            f"{path} is no .tgz, .tar or .zip that can be read ({why}); fetch it anew"
+            f"{path} cannot be read as a .tgz, .tar or .zip ({why}); fetch it again"
         ) from None
 
 
 class Limited:
-    """A file that gives at most `max_unpacked` bytes at all and `max_member` at once, headers and padding included.
+    """A file that gives at most `max_unpacked` bytes in all and `max_member` at once.
 
-    tarfile believes the sizes it reads, those of its own extended headers too.
+    Headers and padding count. tarfile believes the sizes it reads, even those in its own extended
+    headers.
     """
 
     def __init__(
@@ -124,7 +149,8 @@ class Limited:
     def read(self, size: int = -1) -> bytes:
         if size < 0 or size > self.options.max_member + tarfile.RECORDSIZE:
             raise StageError(
-                f"{self.path}: a file in it has {size} bytes; max_member is {self.options.max_member}"
+                f"{self.path}: a file in it has {size} bytes; max_member is "
+                f"{self.options.max_member}"
             )
         return self.inner.read(size)
 
@@ -132,7 +158,8 @@ class Limited:
         # Headers and padding of small files can double their size, hence twice.
         if place > 2 * self.options.max_unpacked + tarfile.RECORDSIZE:
             raise StageError(
-                f"{self.path}: unpacked it has more than max_unpacked, {self.options.max_unpacked} bytes"
+                f"{self.path}: unpacked it has more than max_unpacked, "
+                f"{self.options.max_unpacked} bytes"
             )
         return self.inner.seek(place, whence)
 
@@ -141,32 +168,42 @@ class Limited:
 
 
 def tar_members(archive: tarfile.TarFile, path: Path, options: ArchiveOptions) -> list[Member]:
+    """Return a tar's files. Raises StageError for a link, a device, or too many bytes."""
     members, total = [], 0
     for info in archive:
         name = safe_name(info.name, path)
         if info.issym() or info.islnk():
             raise StageError(
-                f"{path}: {info.name} is a link to {info.linkname}; archives with links are not unpacked"
+                f"{path}: {info.name} is a link to {info.linkname}; archives with links are not "
+                "unpacked"
             )
         if not info.isfile() and not info.isdir():
             raise StageError(
-                f"{path}: {info.name} is neither a file nor a folder; such archives are not unpacked"
+                f"{path}: {info.name} is neither a file nor a folder; such archives are not "
+                "unpacked"
             )
         total = add_size(total, info.name, info.size, path, options)
         if info.isfile():
-            members.append((name, info.size, partial(read_tar, archive, info)))
+            members.append(Member(name, info.size, partial(read_tar, archive, info)))
     return members
 
 
 def read_tar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
-    file = archive.extractfile(info)
-    content = file.read(info.size) if file else b""
+    """Return a file's bytes. Raises OSError if it is damaged."""
+    try:
+        file = archive.extractfile(info)
+        content = file.read(info.size) if file else b""
+    except (StageError, OSError):
+        raise
+    except Exception as error:
+        raise OSError(f"broken in the archive: {error}") from None
     if len(content) != info.size:
         raise OSError("the archive is cut short here")
     return content
 
 
 def zip_members(archive: zipfile.ZipFile, path: Path, options: ArchiveOptions) -> list[Member]:
+    """Return a zip's files. Raises StageError for a link, a device, or too many bytes."""
     members, total = [], 0
     for info in archive.infolist():
         name = safe_name(info.filename, path)
@@ -174,7 +211,8 @@ def zip_members(archive: zipfile.ZipFile, path: Path, options: ArchiveOptions) -
         if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
             what = "link" if stat.S_ISLNK(mode) else "device"
             raise StageError(
-                f"{path}: {info.filename} is a {what}; archives with links or devices are not unpacked"
+                f"{path}: {info.filename} is a {what}; archives with links or devices are not "
+                "unpacked"
             )
         if info.flag_bits & 1:
             raise StageError(
@@ -182,21 +220,29 @@ def zip_members(archive: zipfile.ZipFile, path: Path, options: ArchiveOptions) -
             )
         total = add_size(total, info.filename, info.file_size, path, options)
         if not info.is_dir():
-            members.append((name, info.file_size, partial(read_zip, archive, info)))
+            members.append(Member(name, info.file_size, partial(read_zip, archive, info)))
     return members
 
 
 def read_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    """At most as many bytes as the table of contents says, which was judged."""
+    """Return at most as many bytes as the table of contents says, which was judged.
+
+    Raises OSError if the file is damaged.
+    """
     try:
         with archive.open(info) as file:
             return file.read(info.file_size)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # the unpackers raise many kinds
         raise OSError(f"broken in the archive: {error}") from None
 
 
 def safe_name(name: str, path: Path) -> str:
-    """A member's name as a relative path with slashes. Raises StageError for one that would lead elsewhere."""
+    """Return a member's name as a relative path with slashes.
+
+    Raises StageError for a name that would lead elsewhere.
+    """
     parts = PurePosixPath(name.replace("\\", "/"))
     if (
         parts.is_absolute()
@@ -207,40 +253,47 @@ def safe_name(name: str, path: Path) -> str:
         raise StageError(
             f"{path}: the name {name!r} leads outside the archive; such archives are not unpacked"
         )
-    return parts.as_posix()
+    return printable(parts.as_posix())
 
 
 def add_size(total: int, name: str, size: int, path: Path, options: ArchiveOptions) -> int:
+    """Return the bytes so far and this file's. Raises StageError if they are too many."""
     if size > options.max_member and looks_like_picture(name):
         raise StageError(
-            f"{path}: {name} has {size} bytes; max_member in the source's yaml is {options.max_member}"
+            f"{path}: {name} has {size} bytes; max_member in the source's yaml is "
+            f"{options.max_member}"
         )
-    if total + size > options.max_unpacked:
+    if size < 0 or total + size > options.max_unpacked:
         raise StageError(
-            f"{path}: unpacked it has more than {options.max_unpacked} bytes; if you trust it, raise max_unpacked"
+            f"{path}: unpacked it has more than {options.max_unpacked} bytes; if you trust it, "
+            "raise max_unpacked"
         )
     return total + size
 
 
 def check_sums(path: Path, options: ArchiveOptions) -> None:
+    """Raise StageError if the archive is not the one that the source's yaml names."""
     for algorithm in ("sha256", "md5"):
         expected = getattr(options, algorithm)
         if expected:
             with path.open("rb") as file:
-                actual = digest(file, algorithm)
+                actual = file_hash(file, algorithm)
             if actual != expected:
                 if path.is_relative_to(PARTIAL):
                     path.unlink()
                 raise StageError(
-                    f"{options.archive}: its {algorithm} is {actual}, the source's yaml says {expected}; "
-                    "the archive was changed or damaged, so fetch it anew or mend the yaml"
+                    f"{options.archive}: its {algorithm} is {actual}, the source's yaml says "
+                    f"{expected}; the archive was changed or damaged, so fetch it again or correct "
+                    "the yaml"
                 )
 
 
-def fetch(options: ArchiveOptions, downloader: Downloader) -> Path:
-    """The archive in data/gather.partial, fetched unless it is there, going on from what an earlier run left of it."""
-    name = hashlib.sha256(options.archive.encode()).hexdigest()[:16]
-    whole = PARTIAL / "archive" / f"{name}-{Path(httpx.URL(options.archive).path).name}"
+def fetch_archive(options: ArchiveOptions, downloader: Downloader) -> Path:
+    """Return the archive in data/gather.partial; fetch it, or the rest of it, if it is not there.
+
+    Raises StageError if it cannot be fetched.
+    """
+    whole = PARTIAL / "archive" / hashlib.sha256(options.archive.encode()).hexdigest()[:16]
     part = whole.with_name(f"{whole.name}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
     idle = 0
@@ -253,55 +306,62 @@ def fetch(options: ArchiveOptions, downloader: Downloader) -> Path:
             progressed = part.is_file() and part.stat().st_size > before
             idle = 0 if progressed else idle + 1
             if failure.wait is None or idle > downloader.options.retries:
-                reason = failure.result.reason
-                raise StageError(
-                    f"{options.archive}: {reason}; run again to go on from what is there"
-                ) from None
+                advice = "run again to go on from what is there"
+                if failure.result.status == "refused":
+                    advice = "correct `archive` in the source's yaml, or download it yourself"
+                raise StageError(f"{options.archive}: {failure.result.reason}; {advice}") from None
             time.sleep(min(max(failure.wait, 0.5 * 2**idle), downloader.options.max_wait))
     return whole
 
 
 def fetch_rest(options: ArchiveOptions, part: Path, downloader: Downloader) -> None:
-    """One attempt at what is missing of the archive. Raises Failure; `part` then holds what came so far.
+    """Try once to fetch what `part` lacks. Raises Failure; `part` then holds what came so far.
 
-    The server is asked for the rest only if the archive is still the same (If-Range with the ETag or date it gave).
+    The server is asked for the rest only if the archive is still the same: If-Range with the ETag
+    or date that it gave.
     """
     note = part.with_name(f"{part.name}.etag")
     size = part.stat().st_size if part.is_file() and note.is_file() else 0
     headers = {"Range": f"bytes={size}-", "If-Range": note.read_text()} if size else {}
     downloader.deadline.at = float("inf")  # however long it takes, as long as something comes
-    address = parse(options.archive)
     try:
+        address = parse_address(options.archive)
         for _ in range(downloader.options.redirects + 1):
             with downloader.request(address, headers) as response:
                 if response.status in REDIRECTS:
-                    address = parse(str(address.join(header(response, "location"))))
+                    address = follow_redirect(address, header_of(response, "location"))
                     continue
                 if response.status not in (200, 206):
-                    part.unlink(
-                        missing_ok=True
-                    )  # 416: what is there is not the beginning of what is offered
-                    raise Failure(
-                        "failed", f"HTTP {response.status}", 0.0 if response.status >= 416 else None
-                    )
-                offset = (
-                    size if header(response, "content-range").startswith(f"bytes {size}-") else 0
-                )
-                note.write_text(header(response, "etag") or header(response, "last-modified"))
-                if not note.read_text() or note.read_text().startswith("W/"):
-                    note.unlink()  # nothing to tell a changed archive by: the next attempt starts from its beginning
-                write_rest(response, part, offset, options)
+                    # 416: what is there is not the beginning of what is offered
+                    part.unlink(missing_ok=True)
+                    wait = 0.0 if response.status >= 416 else None
+                    raise Failure("failed", f"HTTP {response.status}", wait)
+                rest = header_of(response, "content-range").startswith(f"bytes {size}-")
+                _note_version(response, note)
+                write_rest(response, part, size if rest else 0, options)
                 return
         raise Failure("failed", f"more than {downloader.options.redirects} redirects")
     except BaseException as error:
-        failure = explain(error, downloader.options)
+        failure = failure_of(error, downloader.options)
         if failure is error:
             raise
         raise failure from None
 
 
-def write_rest(response: Any, part: Path, offset: int, options: ArchiveOptions) -> None:
-    length = header(response, "content-length")
+def _note_version(response: httpcore.Response, note: Path) -> None:
+    """Write down the ETag or date of an archive. Without one, the next attempt starts over."""
+    version = header_of(response, "etag") or header_of(response, "last-modified")
+    if version and version.isascii() and version.isprintable() and not version.startswith("W/"):
+        note.write_text(version)
+    else:
+        note.unlink(missing_ok=True)
+
+
+def write_rest(
+    response: httpcore.Response, part: Path, offset: int, options: ArchiveOptions
+) -> None:
+    """Write the body to `part` from `offset` on. Raises Failure if the archive is too large."""
+    length = header_of(response, "content-length")
     size = offset
     with (
         part.open("ab" if offset else "wb") as file,

@@ -1,4 +1,4 @@
-"""Drawing a grizzly, a black bear or a teddy bear on one of many backgrounds, all from one random generator."""
+"""Draw a grizzly, a black bear or a teddy bear on one of many backgrounds, from one generator."""
 
 import math
 from random import Random
@@ -10,7 +10,7 @@ OVERSAMPLING = 2  # pictures are drawn larger and scaled down, which smooths the
 
 Colour = tuple[int, int, int]
 
-# Coats overlap on purpose: there are dark grizzlies, cinnamon black bears and teddies of every colour.
+# Coats overlap on purpose: there are dark grizzlies, cinnamon black bears, teddies of all colours.
 COATS: dict[str, list[Colour]] = {
     "black": [(38, 34, 36), (54, 46, 44), (28, 28, 34), (104, 68, 44), (74, 52, 42), (46, 40, 46)],
     "grizzly": [
@@ -34,7 +34,7 @@ COATS: dict[str, list[Colour]] = {
 
 
 def draw_bear(kind: str, random: Random) -> Image.Image:
-    """A picture of a bear: 256 to 400 pixels a side, RGB.
+    """Return a picture of a bear: 256 to 400 pixels a side, RGB.
 
     kind: one of KINDS. The same state of `random` gives the same pixels.
     """
@@ -54,7 +54,7 @@ def draw_bear(kind: str, random: Random) -> Image.Image:
 
 
 class Brush:
-    """Draws in a bear's own coordinates: the origin its middle, one unit about its size, y downwards."""
+    """Draws in a bear's own coordinates: the origin its middle, one unit its size, y down."""
 
     def __init__(self, image: Image.Image, random: Random) -> None:
         self.draw = ImageDraw.Draw(image)
@@ -91,7 +91,7 @@ class Brush:
     def fur(
         self, x: float, y: float, rx: float, ry: float, colour: Colour, strokes: int, length: float
     ) -> None:
-        """Short hairs over an oval, pointing outwards and down, lighter and darker than its colour."""
+        """Draw short hairs over an oval, outwards and down, lighter and darker than its colour."""
         for _ in range(strokes):
             t, r = self.random.uniform(0, 2 * math.pi), math.sqrt(self.random.random())
             px, py = x + rx * r * math.cos(t), y + ry * r * math.sin(t)
@@ -104,7 +104,7 @@ class Brush:
 
 
 def face(brush: Brush, kind: str, coat: Colour, random: Random) -> None:
-    """A close-up from the front."""
+    """Draw a close-up from the front."""
     brush.scale *= random.uniform(1.1, 1.4)
     brush.oval(0, 0.75, 0.7, 0.6, shade(coat, 0.85))
     if kind != "teddy":
@@ -113,7 +113,7 @@ def face(brush: Brush, kind: str, coat: Colour, random: Random) -> None:
 
 
 def sitting(brush: Brush, kind: str, coat: Colour, random: Random) -> None:
-    """The whole bear from the front, on its bottom."""
+    """Draw the whole bear from the front, sitting."""
     dark = shade(coat, 0.82)
     for sign in (-1, 1):
         brush.oval(sign * 0.36, 0.78, 0.2, 0.26, dark, sign * 0.5)
@@ -143,7 +143,7 @@ def sitting(brush: Brush, kind: str, coat: Colour, random: Random) -> None:
 
 
 def side(brush: Brush, kind: str, coat: Colour, random: Random) -> None:
-    """Standing on four legs, the head to the right before mirroring."""
+    """Draw a bear on four legs, the head to the right before mirroring."""
     dark = shade(coat, 0.75)
     leg = 0.34 if kind == "teddy" else 0.48
     thick = {"black": 0.1, "grizzly": 0.13, "teddy": 0.15}[kind]
@@ -172,7 +172,7 @@ def side(brush: Brush, kind: str, coat: Colour, random: Random) -> None:
 
 
 def profile(brush: Brush, kind: str, coat: Colour, random: Random) -> None:
-    """The head of a bear that stands sideways."""
+    """Draw the head of a bear seen from the side."""
     y = random.uniform(-0.22, 0.02)
     muzzle = muzzle_colour(kind, coat, random)
     brush.oval(0.52, y + 0.02, 0.24, 0.23, coat, 0.5)
@@ -197,7 +197,7 @@ def profile(brush: Brush, kind: str, coat: Colour, random: Random) -> None:
 def head(
     brush: Brush, kind: str, coat: Colour, x: float, y: float, size: float, random: Random
 ) -> None:
-    """The head from the front, `size` its half width."""
+    """Draw the head from the front; size: its half width."""
     muzzle = muzzle_colour(kind, coat, random)
     wide, tall, apart, ear, ear_tall = {
         "grizzly": (1.0, 0.86, 0.74, 0.2, 1.0),
@@ -258,13 +258,13 @@ def muzzle_colour(kind: str, coat: Colour, random: Random) -> Colour:
 
 
 def button(brush: Brush, x: float, y: float) -> None:
-    """A teddy's eye, with the light in it."""
+    """Draw a teddy's eye, with the light in it."""
     brush.oval(x, y, 0.042, 0.042, (20, 18, 20))
     brush.oval(x - 0.014, y - 0.014, 0.013, 0.013, (250, 250, 250))
 
 
 def bow(brush: Brush, x: float, y: float, random: Random) -> None:
-    """A ribbon round a teddy's neck; two in three wear one."""
+    """Draw a ribbon round a teddy's neck; two in three wear one."""
     if random.random() < 0.33:
         return
     colour = jitter(
@@ -280,7 +280,7 @@ def bow(brush: Brush, x: float, y: float, random: Random) -> None:
 
 
 def outdoors(image: Image.Image, random: Random) -> None:
-    """Sky, mountains or hills, a meadow or a river."""
+    """Draw sky, mountains or hills, a meadow or a river."""
     width, height = image.size
     horizon = round(height * random.uniform(0.25, 0.7))
     gradient(image, (0, horizon), random_sky(random), jitter((222, 226, 226), 26, random))
@@ -315,7 +315,7 @@ def outdoors(image: Image.Image, random: Random) -> None:
 
 
 def forest(image: Image.Image, random: Random) -> None:
-    """Trunks and leaves, near and far."""
+    """Draw trunks and leaves, near and far."""
     width, height = image.size
     gradient(
         image, (0, height), jitter((96, 128, 84), 40, random), jitter((62, 66, 40), 24, random)
@@ -336,7 +336,7 @@ def forest(image: Image.Image, random: Random) -> None:
 
 
 def snow(image: Image.Image, random: Random) -> None:
-    """White ground, dark firs, flakes."""
+    """Draw white ground, dark firs, flakes."""
     width, height = image.size
     horizon = round(height * random.uniform(0.3, 0.65))
     gradient(
@@ -364,7 +364,7 @@ def snow(image: Image.Image, random: Random) -> None:
 
 
 def room(image: Image.Image, random: Random) -> None:
-    """A wall with stripes and a window, a floor, perhaps a sofa."""
+    """Draw a wall with stripes and a window, a floor, perhaps a sofa."""
     width, height = image.size
     wall = jitter(
         random.choice(
@@ -409,7 +409,7 @@ def room(image: Image.Image, random: Random) -> None:
 
 
 def shelf(image: Image.Image, random: Random) -> None:
-    """Boards with books and toys."""
+    """Draw boards with books and toys."""
     width, height = image.size
     back = jitter(
         random.choice([(196, 176, 150), (120, 92, 70), (220, 220, 214), (92, 100, 108)]), 20, random
@@ -429,7 +429,7 @@ def shelf(image: Image.Image, random: Random) -> None:
 
 
 def foreground(image: Image.Image, random: Random) -> None:
-    """Now and then something stands before the bear: grass, a branch, or nothing."""
+    """Draw grass, a branch, or nothing before the bear."""
     width, height = image.size
     draw = ImageDraw.Draw(image)
     chance = random.random()
@@ -454,7 +454,7 @@ def foreground(image: Image.Image, random: Random) -> None:
 
 
 def finish(image: Image.Image, random: Random) -> Image.Image:
-    """Light, tint, contrast and the grain of a sensor."""
+    """Change light, tint and contrast, and add the grain of a sensor."""
     tint = [
         random.uniform(0.85, 1.15) * random.choice([0.6, 0.8, 1.0, 1.0, 1.0, 1.2]) for _ in range(1)
     ] * 3
@@ -494,10 +494,12 @@ def random_sky(random: Random) -> Colour:
 
 
 def jitter(colour: Colour, by: int, random: Random) -> Colour:
-    """The colour, each channel moved by at most `by`."""
-    return tuple(max(0, min(255, channel + random.randint(-by, by))) for channel in colour)
+    """Return the colour, each channel moved by at most `by`."""
+    red, green, blue = (max(0, min(255, channel + random.randint(-by, by))) for channel in colour)
+    return red, green, blue
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """The colour, darker (below 1) or lighter (above 1)."""
-    return tuple(max(0, min(255, round(channel * factor))) for channel in colour)
+    """Return the colour, darker (factor below 1) or lighter (above 1)."""
+    red, green, blue = (max(0, min(255, round(channel * factor))) for channel in colour)
+    return red, green, blue

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: neither its name nor what a server calls it says so."""
+"""What a file is, by its first bytes: its name, or what a server calls it, may be wrong."""
 
 import hashlib
 import re
@@ -22,7 +22,7 @@ MAGIC = [
     (rb"\x1f\x8b", "application/gzip", ".gz"),
 ]
 SUFFIXES = {kind: suffix for _, kind, suffix in MAGIC}
-# Text that stands where a picture was: a page that says "not found", an answer of some API, a drawing in SVG.
+# Text in the place of a picture: a page that says "not found", an answer of some API, an SVG.
 TEXT = re.compile(
     rb"(\xef\xbb\xbf)?\s*(<!doctype|<html|<head|<body|<script|<\?xml|<svg|<!--|\{|\[)",
     re.IGNORECASE,
@@ -30,10 +30,10 @@ TEXT = re.compile(
 
 
 def kind_of(head: bytes) -> str:
-    """The content type that the first HEAD bytes of a file call for.
+    """Return the content type that the first HEAD bytes of a file call for.
 
-    Text of the kinds that stand in for a picture is `text/html`, `image/svg+xml` or `text/plain`; what is not
-    recognised is `application/octet-stream`, and verify looks at it as it looks at all.
+    Text that is sent in the place of a picture is `text/html`, `image/svg+xml` or `text/plain`.
+    What is not recognised is `application/octet-stream`; verify tries to decode it all the same.
     """
     for pattern, kind, _ in MAGIC:
         if re.match(pattern, head, re.DOTALL):
@@ -47,12 +47,12 @@ def kind_of(head: bytes) -> str:
 
 
 def is_page(kind: str) -> bool:
-    """Whether a content type of `kind_of` is text that stands where a picture was expected."""
+    """Return whether a content type of `kind_of` is text in the place of a picture."""
     return kind.startswith("text/") or kind == "image/svg+xml"
 
 
-def digest(file: IO[bytes], algorithm: str) -> str:
-    """The hash of an open file, in hex digits, read a mebibyte at a time."""
+def file_hash(file: IO[bytes], algorithm: str) -> str:
+    """Return the hash of an open file, in hex digits; it is read a mebibyte at a time."""
     state = hashlib.new(algorithm)
     while block := file.read(1 << 20):
         state.update(block)

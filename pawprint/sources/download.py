@@ -1,16 +1,19 @@
-"""Download many files from a web that does not always mean well.
+"""Download many files from a web that may be slow, broken or hostile.
 
-Every address ends in a `Result`; none ends the run, and none can hold it up: connecting, each read and the whole
-request have time-outs, a body may have `max_bytes`, and what is retried is retried `retries` times. So an address takes
-at most (retries + 1) * total_timeout + retries * max_wait seconds; only slow look-ups of names can add to it.
+Every address ends in a `Result`. None ends the run or holds it up: connecting, each read and the
+whole request have time-outs, a body may have `max_bytes`, and what is retried is retried `retries`
+times. So an address takes at most (retries + 1) * total_timeout + retries * max_wait seconds. Only
+slow look-ups of names can add to it.
 
-Politeness: at most `per_host` connections to one host, a User-Agent that says who we are, and a server that answers 429
-or 503 with Retry-After is left alone for as long as it asks, up to `max_wait`.
-The HTTP is httpcore's, which holds a body to its Content-Length; see pawprint/network.py for whom it talks to.
+Politeness: at most `per_host` connections to one host, and a User-Agent that says who we are. A
+server that answers 429 or 503 with Retry-After is left alone for as long as it asks, up to
+`max_wait`. The HTTP is httpcore's, which holds a body to its Content-Length. Which addresses may be
+asked: pawprint/sources/network.py.
 """
 
 import contextlib
 import email.utils
+import errno
 import hashlib
 import threading
 import time
@@ -21,41 +24,61 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import httpcore
 import httpx
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from pawprint.params import Params
+from pawprint.params import Params, StageError
 from pawprint.sources.content import HEAD, is_page, kind_of
-from pawprint.sources.network import CheckedNetwork, Deadline, Refused, resolve
+from pawprint.sources.network import (
+    AddressRefused,
+    CheckedNetwork,
+    Deadline,
+    PrivateAddress,
+    follow_redirect,
+    header_of,
+    httpcore_url,
+    parse_address,
+    resolve,
+)
+from pawprint.sources.proxies import httpcore_proxy, proxy_for
 
 REDIRECTS = {301, 302, 303, 307, 308}
 RETRIED = {408, 425, 429, 500, 502, 503, 504}
+MAX_SECONDS = 86_400  # of any time-out
+OURS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO}  # not the web's fault
 
 
 class DownloadParams(Params):
     """The section `gather.download` of params.yaml."""
 
-    threads: int = Field(16, ge=1, le=256)
-    per_host: int = Field(8, ge=1, le=64)
-    connect_timeout: float = Field(10.0, gt=0)
-    read_timeout: float = Field(15.0, gt=0)
-    total_timeout: float = Field(60.0, gt=0)
-    max_bytes: int = Field(30_000_000, ge=1)
-    retries: int = Field(2, ge=0, le=10)
-    max_wait: float = Field(30.0, ge=0)
-    redirects: int = Field(5, ge=0, le=20)
-    user_agent: str = Field("pawprint/0.1 (gathers pictures for an image classifier)", min_length=1)
+    threads: int = Field(default=16, ge=1, le=256)
+    per_host: int = Field(default=8, ge=1, le=64)
+    connect_timeout: float = Field(default=10.0, gt=0, le=MAX_SECONDS)
+    read_timeout: float = Field(default=15.0, gt=0, le=MAX_SECONDS)
+    total_timeout: float = Field(default=60.0, gt=0, le=MAX_SECONDS)
+    max_bytes: int = Field(default=30_000_000, ge=1)
+    retries: int = Field(default=2, ge=0, le=10)
+    max_wait: float = Field(default=30.0, ge=0, le=MAX_SECONDS)
+    redirects: int = Field(default=5, ge=0, le=20)
+    user_agent: str = "pawprint/0.1 (gathers pictures for an image classifier)"
+
+    @field_validator("user_agent")
+    @classmethod
+    def _can_be_a_header(cls, value: str) -> str:
+        if not value.isascii() or not value.isprintable() or value != value.strip() or not value:
+            raise ValueError("should be ASCII letters, digits and signs in one line")
+        return value
 
 
 @dataclass(frozen=True)
 class Result:
     """How an address ended.
 
-    status: `ok`; `gone` (404, 410, no such name); `not a picture` (a page in its place); `refused` (we did not want it:
-    not http, not public, too large); `failed` (everything else). reason: why, in words that depend on no timing.
+    status: `ok`; `gone` (404, 410, no such name); `not a picture` (a page in its place); `refused`
+    (we did not want it: not http, not public, too large); `failed` (everything else).
+    reason: why, in words that do not depend on timing.
     """
 
     status: str
@@ -66,7 +89,10 @@ class Result:
 
 
 class Failure(Exception):
-    """An attempt that ended without a file. wait: None for never again, else seconds the server asks for, or 0."""
+    """An attempt that ended without a file.
+
+    wait: None if it is not worth a second attempt, else the seconds the server asks for, or 0.
+    """
 
     def __init__(self, status: str, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
@@ -85,13 +111,15 @@ class Job:
 
 @dataclass
 class Host:
+    """What is to be fetched from one host, and when it may be asked again."""
+
     jobs: deque[Job] = field(default_factory=deque)
     busy: int = 0
     ready: float = 0.0
 
 
 class Queue:
-    """Hands out jobs so that no host has more than `per_host` at a time and a host that asked for rest has it."""
+    """Hands out jobs: at most `per_host` of a host at a time, none if it asked for rest."""
 
     def __init__(self, jobs: list[Job], per_host: int) -> None:
         self.per_host, self.left, self.changed = per_host, len(jobs), threading.Condition()
@@ -100,7 +128,7 @@ class Queue:
             self.hosts[host_of(job.url)].jobs.append(job)
 
     def take(self) -> Job | None:
-        """The next job whose time has come; waits for one. None when all are done."""
+        """Return the next job whose time has come; wait for one. None when all are done."""
         with self.changed:
             while self.left > 0:
                 now = time.monotonic()
@@ -108,11 +136,9 @@ class Queue:
                 for name, host in self.hosts.items():
                     if not host.jobs or host.busy >= self.per_host:
                         continue
-                    job = (
-                        min(host.jobs, key=lambda job: job.ready)
-                        if host.jobs[0].ready > now
-                        else host.jobs[0]
-                    )
+                    job = host.jobs[0]
+                    if job.ready > now:
+                        job = min(host.jobs, key=lambda job: job.ready)
                     ready = max(host.ready, job.ready)
                     if ready <= now:
                         host.jobs.remove(job)
@@ -123,7 +149,8 @@ class Queue:
                 self.changed.wait(soonest - now)
             return None
 
-    def again(self, job: Job, wait: float, whole_host: bool) -> None:
+    def put_back(self, job: Job, wait: float, whole_host: bool) -> None:
+        """Try a job again after `wait` seconds; whole_host: leave its host alone until then."""
         with self.changed:
             host = self.hosts[host_of(job.url)]
             job.tries += 1
@@ -133,19 +160,22 @@ class Queue:
             host.busy -= 1
             self.changed.notify_all()
 
-    def done(self, job: Job) -> None:
+    def finish(self, job: Job) -> None:
+        """Count a job as done."""
         with self.changed:
             self.hosts[host_of(job.url)].busy -= 1
             self.left -= 1
             self.changed.notify_all()
 
     def stop(self) -> None:
+        """Hand out no more jobs."""
         with self.changed:
             self.left = 0
             self.changed.notify_all()
 
 
 def host_of(url: str) -> str:
+    """Return the host and port of an address, or "" if it has none."""
     try:
         return urlsplit(url).netloc.lower()
     except ValueError:
@@ -153,7 +183,7 @@ def host_of(url: str) -> str:
 
 
 class Downloader:
-    """Fetches addresses into files. Safe to use from many threads; `with` closes its connections."""
+    """Fetches addresses into files, from many threads. `with` closes its connections."""
 
     def __init__(self, options: DownloadParams, allow_private: bool) -> None:
         self.options, self.allow_private = options, allow_private
@@ -169,9 +199,10 @@ class Downloader:
             pool.close()
 
     def fetch_all(self, files: dict[str, Path], done: Callable[[str, Result], None]) -> None:
-        """Fetch every address into its file, `threads` at a time; `done` is called once for each, one at a time.
+        """Fetch every address into its file, `threads` at a time.
 
-        files: address -> where to write; the file is there, whole, exactly when the status is `ok`.
+        files: address -> where to write; the file is there, whole, exactly if the status is `ok`.
+        done: called once for each address, one at a time.
         """
         queue = Queue([Job(url, target) for url, target in files.items()], self.options.per_host)
         workers = max(1, min(self.options.threads, len(files)))
@@ -191,12 +222,12 @@ class Downloader:
                 except Failure as failure:
                     if failure.wait is not None and job.tries < self.options.retries:
                         wait = min(max(failure.wait, 0.5 * 2**job.tries), self.options.max_wait)
-                        queue.again(job, wait, whole_host=failure.wait > 0)
+                        queue.put_back(job, wait, whole_host=failure.wait > 0)
                         continue
                     result = failure.result
                 with self.lock:
                     done(job.url, result)
-                queue.done(job)
+                queue.finish(job)
         except BaseException:
             queue.stop()
             raise
@@ -208,80 +239,75 @@ class Downloader:
         """
         self.deadline.at = time.monotonic() + self.options.total_timeout
         try:
+            address = parse_address(url)
             for _ in range(self.options.redirects + 1):
-                address = parse(url)
                 with self.request(address) as response:
                     if response.status not in REDIRECTS:
                         return self._save(response, target)
-                    url = str(address.join(header(response, "location")))
+                    address = follow_redirect(address, header_of(response, "location"))
             raise Failure("failed", f"more than {self.options.redirects} redirects")
         except BaseException as error:
             target.unlink(missing_ok=True)
-            failure = explain(error, self.options)
+            failure = failure_of(error, self.options)
             if failure is error:
                 raise
             raise failure from None
 
-    def request(self, address: httpx.URL, headers: dict[str, str] | None = None):
-        """A context manager that gives httpcore's response, body unread."""
-        if self._proxy(address) and not self.allow_private:
+    def request(
+        self, address: httpx.URL, headers: dict[str, str] | None = None
+    ) -> contextlib.AbstractContextManager[httpcore.Response]:
+        """Return a context manager that gives httpcore's response, body unread."""
+        options, proxy = self.options, proxy_for(address)
+        if proxy and not self.allow_private:
             # A name that only the proxy can look up: whom it talks to is the proxy's decision.
             with contextlib.suppress(httpcore.ConnectError):
-                resolve(address.host, address.port or 0, allow_private=False)
-        options = self.options
+                resolve(address.raw_host.decode("ascii"), address.port or 0, allow_private=False)
         timeouts = {
             "connect": options.connect_timeout,
             "read": options.read_timeout,
             "write": options.read_timeout,
             "pool": options.total_timeout,
         }
-        return self._pool(self._proxy(address)).stream(
-            "GET",
-            httpcore.URL(
-                scheme=address.raw_scheme,
-                host=address.raw_host,
-                port=address.port,
-                target=address.raw_path,
-            ),
-            headers={
-                "User-Agent": options.user_agent,
-                "Accept-Encoding": "identity",
-                "Accept": "image/*,*/*;q=0.5",
-            }
-            | (headers or {}),
-            extensions={"timeout": timeouts},
+        sent = [
+            ("User-Agent", options.user_agent),
+            ("Accept-Encoding", "identity"),
+            ("Accept", "image/*,*/*;q=0.5"),
+            *(headers or {}).items(),
+        ]
+        return self._pool(proxy).stream(
+            "GET", httpcore_url(address), headers=sent, extensions={"timeout": timeouts}
         )
 
-    def _proxy(self, address: httpx.URL) -> str:
-        return "" if proxy_bypass(address.host) else getproxies().get(address.scheme, "")
-
-    def _pool(self, proxy: str) -> httpcore.ConnectionPool:
+    def _pool(self, name: str) -> httpcore.ConnectionPool:
+        """Return the connections through a proxy, or directly if its name is ""."""
         with self.lock:
-            if proxy not in self.pools:
-                trusted = urlsplit(proxy).hostname or ""
-                self.pools[proxy] = httpcore.ConnectionPool(
-                    proxy=httpcore.Proxy(proxy) if proxy else None,
+            if name not in self.pools:
+                proxy = httpcore_proxy(name) if name else None
+                trusted = proxy.url.host.decode() if proxy else ""
+                self.pools[name] = httpcore.ConnectionPool(
+                    proxy=proxy,
                     max_connections=self.options.threads,
                     max_keepalive_connections=self.options.threads,
                     keepalive_expiry=5.0,
                     network_backend=CheckedNetwork(self.allow_private, self.deadline, trusted),
                 )
-            return self.pools[proxy]
+            return self.pools[name]
 
     def _save(self, response: httpcore.Response, target: Path) -> Result:
+        """Write the body to a file. Raises Failure if it is not wanted."""
         if response.status != 200:
             status = "gone" if response.status in (404, 410) else "failed"
-            wait = (
-                retry_after(header(response, "retry-after")) if response.status in RETRIED else None
-            )
+            wait = None
+            if response.status in RETRIED:
+                wait = seconds_to_wait(header_of(response, "retry-after"))
             raise Failure(status, f"HTTP {response.status}", wait)
         limit = self.options.max_bytes
-        if int(header(response, "content-length") or 0) > limit:
+        if int(header_of(response, "content-length") or 0) > limit:
             raise Failure("refused", f"larger than gather.download.max_bytes, {limit}")
         sha256, size, head = hashlib.sha256(), 0, b""
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("wb") as file:
-            for chunk in decoded(response):
+            for chunk in unpack_body(response):
                 self.deadline.left(None)
                 size += len(chunk)
                 if size > limit:
@@ -291,47 +317,24 @@ class Downloader:
                 file.write(chunk)
         kind = kind_of(head)
         if is_page(kind):
-            raise Failure("not a picture", f"{kind} stands where a picture was expected")
+            raise Failure("not a picture", f"{kind} in the place of a picture")
         return Result("ok", "", sha256.hexdigest(), size, kind)
 
 
-def parse(url: str) -> httpx.URL:
-    """An address that may be asked, normalised: international names and odd characters as the network wants them."""
-    try:
-        address = httpx.URL(url)
-    except (httpx.InvalidURL, UnicodeError, ValueError):
-        raise Failure("refused", "not an address") from None
-    if not 0 <= (address.port or 0) <= 65535:
-        raise Failure("refused", "not an address")
-    if address.scheme not in ("http", "https") or not address.host:
-        raise Failure("refused", f"{address.scheme or 'no scheme'} is not http or https")
-    return address
-
-
-def header(response: httpcore.Response, name: str) -> str:
-    return next(
-        (
-            value.decode("latin-1")
-            for key, value in response.headers
-            if key.lower() == name.encode()
-        ),
-        "",
-    )
-
-
-def retry_after(value: str) -> float:
-    """Seconds that a Retry-After header asks for, given as a number or a date; 0 when there is none to be read."""
-    if value.strip().isdigit():
+def seconds_to_wait(value: str) -> float:
+    """Return the seconds that a Retry-After header, a number or a date, asks for; 0 if odd."""
+    value = value.strip()
+    if value.isascii() and value.isdigit():
         return float(value)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, IndexError, OSError):
         return 0.0
 
 
-def decoded(response: httpcore.Response) -> Iterator[bytes]:
-    """The body. Packed ones, sent though `identity` was asked for, are unpacked at most 64 KiB at a time."""
-    encoding = header(response, "content-encoding").strip().lower()
+def unpack_body(response: httpcore.Response) -> Iterator[bytes]:
+    """Yield the body; a packed one, sent though `identity` was asked for, in small pieces."""
+    encoding = header_of(response, "content-encoding").strip().lower()
     if encoding in ("", "identity"):
         yield from response.iter_stream()
         return
@@ -348,11 +351,13 @@ def decoded(response: httpcore.Response) -> Iterator[bytes]:
         raise Failure("failed", "cut short", 0.0)
 
 
-def explain(error: BaseException, options: DownloadParams) -> BaseException:
-    """The Failure that an error of the network stands for; errors of our own stay what they are."""
+def failure_of(error: BaseException, options: DownloadParams) -> BaseException:
+    """Return the Failure that an error of a request means; other errors stay what they are."""
     match error:
-        case Refused():
+        case PrivateAddress():
             return Failure("refused", f"{error}; gather.allow_private would allow it")
+        case AddressRefused():
+            return Failure("refused", str(error))
         case httpcore.ConnectTimeout():
             return Failure("failed", f"no connection within {options.connect_timeout:g} s", 0.0)
         case httpcore.ReadTimeout() if str(error) == "total":
@@ -365,15 +370,17 @@ def explain(error: BaseException, options: DownloadParams) -> BaseException:
             return Failure("failed", "no connection", 0.0)
         case httpcore.RemoteProtocolError():
             return Failure("failed", "cut short, or not HTTP", 0.0)
-        case (
-            httpcore.NetworkError()
-            | httpcore.ProtocolError()
-            | httpcore.ProxyError()
-            | httpcore.UnsupportedProtocol()
-        ):
+        case httpcore.ProxyError():
+            return Failure("failed", f"the proxy answers {str(error)[:80]}", 0.0)
+        case httpcore.NetworkError() | httpcore.ProtocolError() | httpcore.UnsupportedProtocol():
             return Failure("failed", "the connection broke off", 0.0)
-        case httpx.InvalidURL():
-            return Failure("refused", "it leads to something that is no address")
         case zlib.error():
             return Failure("failed", "badly packed")
+        case OSError() if error.errno in OURS:
+            return error
+        case Failure() | StageError() | MemoryError():
+            return error
+        case Exception():  # a server can be odd in ways that nobody has thought of
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            return Failure("failed", why[:200])
     return error

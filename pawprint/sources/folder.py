@@ -1,13 +1,18 @@
-"""Source `folder`: pictures in a folder of the user's, labelled by their folder, their name or a table."""
+"""Source `folder`: pictures in the user's own folder, labelled by folder, by name or by a table."""
 
+import errno
+import logging
+import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from pawprint.params import StageError
-from pawprint.pictures.formats import looks_like_picture
 from pawprint.sources import Found
-from pawprint.sources.labels import LabelOptions, label_all
+from pawprint.sources.labels import LabelOptions, label_files, missing_format
+from pawprint.sources.names import is_hidden, printable
+from pawprint.sources.user_tables import read_list
 
 
 class FolderOptions(LabelOptions):
@@ -16,52 +21,78 @@ class FolderOptions(LabelOptions):
     kind: Literal["folder"]
 
 
-def found(options: FolderOptions, root: Path) -> Iterator[Found]:
-    """Yield every file under `root`, in the order of its path or of the table; hidden files are passed over.
+def find_pictures(options: FolderOptions, root: Path) -> Iterator[Found]:
+    """Yield every file under `root`, in the order of its path or of the table.
 
-    root: the folder of `gather.path`.
-    Raises StageError where the folder is not there, or a file has no label.
+    root: the folder of `gather.path`. Links are followed, to files and to folders; hidden files are
+    left out. With `labels: pattern`, a file that is not a picture by its name is not read.
+    Raises StageError if the folder is missing, cannot be read or has an empty class, and for a
+    picture without a label.
     """
     if not root.is_dir():
         raise StageError(
-            f"gather.path is '{root}', which is not a folder; name one that holds a folder for each class"
+            f"gather.path is '{root}', which is not a folder; name one that holds a folder for "
+            "each class"
         )
-    names = sorted(
-        path.relative_to(root).as_posix()
-        for path in root.rglob("*")
-        if path.is_file() and not _hidden(path, root)
-    )
-    table = read_list(root / options.table) if options.labels == "table" else ""
-    if options.labels == "parent":
-        loose = [name for name in names if "/" not in name and looks_like_picture(name)]
-        if loose:
-            raise StageError(
-                f"gather.path: {root / loose[0]} has no label; put it into a folder named after its class, "
-                "or set `labels` in the source's yaml"
-            )
-        names = [name for name in names if "/" in name]
-    elif options.labels == "pattern":
-        names = [name for name in names if looks_like_picture(name)]
-    labelled = label_all(names, options, table, "gather.path")
+    files = list_files(root, options)
+    table = read_list(root / options.table) if options.labels == "table" else b""
+    labelled = label_files(sorted(files), options, table, f"gather.path: '{root}'")
     if not labelled:
         raise StageError(
-            f"gather.path: '{root}' holds no pictures; put them into {root}/CLASS/, a folder a class"
+            f"gather.path: '{root}' holds no pictures; put them into {root}/CLASS/, one folder per "
+            "class"
         )
     for row in labelled:
-        yield Found(
-            row.file, row.label, (root / row.file).read_bytes, split=row.split, group=row.group
-        )
+        read = partial(read_regular_file, files.get(row.file, root / row.file))
+        missing = missing_format(row.file)
+        if options.labels != "pattern" or not missing:
+            yield Found(row.file, row.label, read, split=row.split, group=row.group)
+        else:
+            yield Found(
+                row.file,
+                row.label,
+                split=row.split,
+                group=row.group,
+                missing=missing,
+                status="not a picture",
+            )
 
 
-def read_list(path: Path) -> str:
-    """The text of a list that the user wrote, whatever system it was written on."""
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError):
-        raise StageError(f"{path} is missing; write it, or change the source's yaml") from None
-    except UnicodeDecodeError:
-        raise StageError(f"{path} is not UTF-8 text; save it as UTF-8") from None
+def list_files(root: Path, options: LabelOptions) -> dict[str, Path]:
+    """Return all files under a folder by their name below it, with slashes.
+
+    Links to folders are followed, but not one that leads back to a folder above it.
+    Raises StageError for a folder that cannot be read, and for a class whose folder is empty.
+    """
+    files: dict[str, Path] = {}
+    waiting: list[tuple[Path, tuple[str, ...]]] = [(root, (os.path.realpath(root),))]
+    while waiting:
+        folder, above = waiting.pop()
+        try:
+            names = [name for name in os.listdir(folder) if not is_hidden(name)]
+        except OSError as error:
+            raise StageError(
+                f"gather.path: {folder} cannot be read: {error.strerror}; give access to it, or "
+                "move it away"
+            ) from None
+        is_class = folder != root and folder.name not in options.splits
+        if not names and is_class and options.labels == "parent":
+            raise StageError(
+                f"gather.path: {folder} is empty; put pictures of this class into it, or remove it"
+            )
+        for path in (folder / name for name in names):
+            real = os.path.realpath(path)
+            if not path.is_dir():
+                files[printable(path.relative_to(root).as_posix())] = path
+            elif real in above:
+                logging.warning("gather.path: %s leads back to %s, so left out", path, real)
+            else:
+                waiting.append((path, (*above, real)))
+    return files
 
 
-def _hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
+def read_regular_file(path: Path) -> bytes:
+    """Return a file's content. Raises OSError, also for what a read would wait for without end."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a file")
+    return path.read_bytes()

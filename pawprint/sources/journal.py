@@ -1,21 +1,17 @@
-"""What a gathering has downloaded so far, so that one that was killed goes on where it stopped.
+"""What a gathering has downloaded so far, so that a killed run goes on where it stopped.
 
-A download is done at the moment when its line stands in data/gather.partial/journal.jsonl. Before that its bytes are in
-a `.part` file that nobody reads; after that the file is installed under data/raw, whole, by a rename. A run that is
-killed between the two installs it the next time. Half a line at the end, or a file whose hash is not the one noted,
-counts as not there.
+A download is done when its line is in data/gather.partial/journal.jsonl. Before that its bytes are
+in a `.part` file that nobody reads. After that the file is installed under data/raw, whole, by a
+rename. A run that is killed between the two installs it the next time. Half a line at the end, or a
+file whose hash is not the one noted, counts as not there.
 """
 
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 from pawprint.sources import PARTIAL
-from pawprint.sources.content import digest
 from pawprint.sources.download import Result
 from pawprint.tables import write_bytes
 
@@ -23,7 +19,10 @@ PATH = PARTIAL / "journal.jsonl"
 
 
 class Journal:
-    """The results of this gathering, by address. What failed under another `key` (source, lock) is tried again."""
+    """The results of this gathering, by address.
+
+    key: names the source and the lock. What failed under another key is tried again.
+    """
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -37,46 +36,28 @@ class Journal:
                 continue
             if same_run or result.status == "ok":
                 self.results[url] = result
-        self.rewrite()
-
-    def rewrite(self) -> None:
-        write_bytes(PATH, b"".join(self._line(url, result) for url, result in self.results.items()))
+        self._rewrite()
 
     def add(self, url: str, result: Result) -> None:
+        """Note how an address ended."""
         self.results[url] = result
         with PATH.open("ab") as file:
             file.write(self._line(url, result))
 
     def forget_failures(self) -> None:
-        """So that the next run asks again."""
+        """Let the next run ask again for what failed."""
         self.results = {
             url: result for url, result in self.results.items() if result.status == "ok"
         }
-        self.rewrite()
+        self._rewrite()
+
+    def _rewrite(self) -> None:
+        write_bytes(PATH, b"".join(self._line(url, result) for url, result in self.results.items()))
 
     def _line(self, url: str, result: Result) -> bytes:
         return json.dumps({"url": url, "key": self.key, **asdict(result)}).encode() + b"\n"
 
 
 def part_of(url: str) -> Path:
-    """Where an address is downloaded to."""
+    """Return the file that an address is downloaded to."""
     return PARTIAL / "files" / f"{hashlib.sha256(url.encode()).hexdigest()[:24]}.part"
-
-
-def install(part: Path, paths: Iterable[Path]) -> None:
-    """Copy a whole download to where it belongs, each copy appearing at once, and remove it from here."""
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.partial")
-        shutil.copyfile(part, temporary)
-        os.replace(temporary, path)
-    part.unlink()
-
-
-def holds(path: Path, sha256: str) -> bool:
-    """Whether a file is there and has this hash."""
-    try:
-        with path.open("rb") as file:
-            return digest(file, "sha256") == sha256
-    except (FileNotFoundError, IsADirectoryError):
-        return False

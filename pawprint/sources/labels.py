@@ -1,8 +1,7 @@
-"""Labels, splits and groups of files by their names: what the sources `folder` and `archive` share."""
+"""Labels, splits and groups of files: by their names or by a table, for `folder` and `archive`."""
 
-import csv
 import hashlib
-import io
+import logging
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -12,6 +11,9 @@ from typing import Literal
 from pydantic import field_validator, model_validator
 
 from pawprint.params import Params, StageError
+from pawprint.pictures.formats import looks_like_picture
+from pawprint.sources.names import is_other_picture, listed
+from pawprint.sources.user_tables import parse_user_table
 
 Split = Literal["train", "valid", "test"]
 SPLIT_FOLDERS: dict[str, Split | list[Split]] = {
@@ -26,14 +28,14 @@ FILE_COLUMNS = ("file", "name", "path", "filename", "image")
 class LabelOptions(Params):
     r"""How a file gets its label; part of what data/sources/NAME.yaml may say.
 
-    labels: `parent`, the folder a file stands in; `pattern`, a regular expression searched in the file's name; `table`,
-    a CSV with the columns file and label, and optionally split and group.
-    pattern: the text of its only group, or of its group named `label`, is the label (`^(.+)_\d+`). Otherwise the *name*
-    of the group that takes part is the label (`^(?:(?P<cat>[A-Z])|(?P<dog>[a-z]))`). A group named `group` fills the
-    column group.
-    include: a regular expression; files whose path does not match are passed over.
-    splits: folder name -> split for files below such a folder, above the folder of the class. A list of splits shares
-    the folder's files out between them by a hash of the name.
+    labels: `parent`, the folder that holds a file; `pattern`, a regular expression searched in the
+    file's name; `table`, a CSV with the columns file and label, and optionally split and group.
+    pattern: the text of its only group, or of its group named `label`, is the label (`^(.+)_\d+`).
+    Otherwise the *name* of the group that takes part is the label
+    (`^(?:(?P<cat>[A-Z])|(?P<dog>[a-z]))`). A group named `group` fills the column group.
+    include: a regular expression; files whose path does not match are left out.
+    splits: folder name -> split, for files below such a folder that is above the folder of the
+    class. A list of splits shares the folder's files out between them by a hash of the name.
     """
 
     labels: Literal["parent", "pattern", "table"] = "parent"
@@ -47,7 +49,7 @@ class LabelOptions(Params):
     def _compiles(cls, value: str) -> str:
         try:
             re.compile(value)
-        except re.error as error:
+        except (re.error, RecursionError, OverflowError) as error:
             raise ValueError(f"should be a regular expression: {error}") from None
         return value
 
@@ -65,8 +67,11 @@ class LabelOptions(Params):
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """A file with what its name, or a table, says of it. file: relative to the source's folder, with slashes."""
+class LabelledFile:
+    """A file with what its name, or a table, says of it.
+
+    file: relative to the source's folder, with slashes.
+    """
 
     file: str
     label: str
@@ -74,30 +79,65 @@ class Labelled:
     group: str = ""
 
 
-def label_all(files: list[str], options: LabelOptions, table: str, where: str) -> list[Labelled]:
+def label_files(
+    files: list[str], options: LabelOptions, table: bytes, where: str
+) -> list[LabelledFile]:
     """Label every file in the order of `files`, or of the table if there is one.
 
-    files: paths relative to the source's folder, with slashes. table: the text of the CSV, "" unless labels is table.
-    where: how messages name the source. Raises StageError for a file without a label.
+    files: paths relative to the source's folder, with slashes. table: the CSV, used if `labels` is
+    table. where: how messages name the source.
+
+    Files that are not pictures by their name and get no label are named on stderr; so are classes
+    that `include` leaves out. Raises StageError for a picture without a label.
     """
-    chosen = [file for file in files if re.search(options.include, file)]
     if options.labels == "table":
-        return from_table(options, table, f"{where}: {options.table}")
-    return [label_one(file, options, where) for file in chosen]
+        labelled = _read_labels(options, table, f"{where}: {options.table}")
+        _tell_unlisted(files, {row.file for row in labelled}, options, where)
+        return labelled
+    chosen = [file for file in files if re.search(options.include, file)]
+    holders = _folders_with_folders(chosen)
+    labelled, without = [], []
+    for file in chosen:
+        is_picture = looks_like_picture(file) or is_other_picture(file)
+        beside_folders = str(PurePosixPath(file).parent) in holders
+        if options.labels == "parent" and beside_folders and not is_picture:
+            without.append(file)
+            continue
+        try:
+            labelled.append(_label_file(file, options, where))
+        except StageError:
+            if is_picture:
+                raise
+            without.append(file)
+    _tell_unlabelled(without, where)
+    _tell_left_out(files, labelled, options, where)
+    return labelled
 
 
-def label_one(file: str, options: LabelOptions, where: str) -> Labelled:
+def missing_format(file: str) -> str:
+    """Return why a file is not read as a picture, by its name; "" if it is read."""
+    if looks_like_picture(file):
+        return ""
+    suffix = PurePosixPath(file).suffix.lower()
+    ending = f"its name ends in {suffix}" if suffix else "its name has no suffix"
+    return f"{ending}, not in that of a picture format that is read"
+
+
+def _label_file(file: str, options: LabelOptions, where: str) -> LabelledFile:
+    """Return a file with its label by folder or by pattern. Raises StageError if it has none."""
     *folders, name = PurePosixPath(file).parts
     if options.labels == "parent":
         if not folders:
             raise StageError(
-                f"{where}: {file} has no label; put every picture into a folder named after its class"
+                f"{where}: {file} has no label; put every picture into a folder named after its "
+                "class, or set `labels` in the source's yaml"
             )
-        return Labelled(file, folders[-1], split_of(folders[:-1], file, options))
+        return LabelledFile(file, folders[-1], _split_by_folder(folders[:-1], file, options))
     match = re.search(options.pattern, name)
     if match is None:
         raise StageError(
-            f"{where}: pattern {options.pattern!r} does not match {file}; mend it, or narrow `include`"
+            f"{where}: pattern {options.pattern!r} does not match {file}; change the pattern, or "
+            "leave the file out by `include`"
         )
     named = match.groupdict()
     group = named.pop("group", None) or ""
@@ -107,11 +147,11 @@ def label_one(file: str, options: LabelOptions, where: str) -> Labelled:
         label = next((key for key, text in named.items() if text is not None), "")
     if not label:
         raise StageError(f"{where}: pattern {options.pattern!r} gives {file} no label")
-    return Labelled(file, label, split_of(folders, file, options), group)
+    return LabelledFile(file, label, _split_by_folder(folders, file, options), group)
 
 
-def split_of(folders: list[str], file: str, options: LabelOptions) -> str:
-    """The split that the nearest folder with a name in `splits` stands for."""
+def _split_by_folder(folders: list[str], file: str, options: LabelOptions) -> str:
+    """Return the split of the nearest folder whose name is in `splits`, or ""."""
     for folder in reversed(folders):
         if folder in options.splits:
             split = options.splits[folder]
@@ -121,32 +161,60 @@ def split_of(folders: list[str], file: str, options: LabelOptions) -> str:
     return ""
 
 
-def from_table(options: LabelOptions, table: str, where: str) -> list[Labelled]:
-    """The rows of a CSV whose file is there, or should be: a picture that is missing is reported where it is read."""
-    reader = csv.DictReader(io.StringIO(table))
-    columns = [name.strip().lower() for name in reader.fieldnames or []]
-    reader.fieldnames = columns
-    column = next((name for name in FILE_COLUMNS if name in columns), "")
-    if not column or "label" not in columns:
+def _read_labels(options: LabelOptions, content: bytes, where: str) -> list[LabelledFile]:
+    """Return the rows of a CSV that `include` matches. Raises StageError that names the line."""
+    table = parse_user_table(content, where)
+    column = next((name for name in FILE_COLUMNS if name in table.columns), "")
+    if not column or "label" not in table.columns:
         raise StageError(
-            f"{where} has the columns {', '.join(columns)}; it should have file and label"
+            f"{where} has the columns {', '.join(table.columns)}; it should have file and label"
         )
-    rows = []
-    for number, row in enumerate(reader, start=2):
-        file = PurePosixPath((row[column] or "").strip().replace("\\", "/"))
-        label = (row["label"] or "").strip()
-        if not file.name or not label:
-            raise StageError(f"{where}, line {number}: file or label is empty")
+    labelled = []
+    for line, row in table.rows:
+        file = PurePosixPath(row[column].replace("\\", "/"))
+        if not file.name or not row["label"]:
+            raise StageError(f"{where}, line {line}: file or label is empty")
         if file.is_absolute() or ".." in file.parts:
-            raise StageError(f"{where}, line {number}: {file} leads outside the folder")
-        if re.search(options.include, file.as_posix()):
-            split = (row.get("split") or "").strip() or split_of(
-                list(file.parts[:-1]), file.as_posix(), options
-            )
-            rows.append(Labelled(file.as_posix(), label, split, (row.get("group") or "").strip()))
-    twice = [file for file, n in Counter((row.file, row.label) for row in rows).items() if n > 1]
-    if twice:
-        raise StageError(
-            f"{where} names {twice[0][0]} twice as {twice[0][1]}; every file should stand in it once"
-        )
-    return rows
+            raise StageError(f"{where}, line {line}: {file} leads outside the folder")
+        if re.search(options.include, str(file)):
+            split = row["split"] or _split_by_folder(list(file.parts[:-1]), str(file), options)
+            labelled.append(LabelledFile(str(file), row["label"], split, row["group"]))
+    counted = Counter((row.file, row.label) for row in labelled)
+    for (name, label), number in counted.items():
+        if number > 1:
+            raise StageError(f"{where} names {name} twice as {label}; keep one of the two rows")
+    return labelled
+
+
+def _folders_with_folders(files: list[str]) -> set[str]:
+    """Return the folders that hold folders with files."""
+    return {str(above) for file in files for above in list(PurePosixPath(file).parents)[1:]}
+
+
+def _tell_unlabelled(files: list[str], where: str) -> None:
+    """Name on stderr the files in folders that get no label, which are not pictures by name."""
+    inside = [file for file in files if "/" in file]
+    if inside:
+        logging.warning("%s: no label, so left out: %s", where, listed(inside))
+
+
+def _tell_left_out(
+    files: list[str], labelled: list[LabelledFile], options: LabelOptions, where: str
+) -> None:
+    """Name on stderr the folders with pictures that `include` leaves out whole."""
+    kept = {str(PurePosixPath(row.file).parent) for row in labelled}
+    all_folders = {str(PurePosixPath(file).parent) for file in files if looks_like_picture(file)}
+    gone = sorted(all_folders - kept)
+    if gone:
+        logging.warning("%s: `include` leaves out the folders: %s", where, listed(gone))
+
+
+def _tell_unlisted(files: list[str], named: set[str], options: LabelOptions, where: str) -> None:
+    """Name on stderr the pictures that the table does not list."""
+    unlisted = [
+        file
+        for file in files
+        if looks_like_picture(file) and file not in named and re.search(options.include, file)
+    ]
+    if unlisted:
+        logging.warning("%s: %s does not list: %s", where, options.table, listed(unlisted))

@@ -1,8 +1,9 @@
-"""Connections to public addresses only, each under one deadline: for `gather`, and for `pawprint predict`.
+"""Connections to public addresses only, each under one deadline.
 
-httpcore asks a network backend for its connections. This one resolves the name itself, checks every address that comes
-back and connects to the address it has checked. A name that resolves to something else a moment later (DNS rebinding)
-gains nothing, and because a redirect is a new request, each hop is checked in the same way.
+For `gather`, and for `pawprint predict`. httpcore asks a network backend for its connections. This
+one resolves the name itself, checks every address that comes back, and connects to the address it
+has checked. So a name that resolves to something else a moment later (DNS rebinding) gains nothing.
+A redirect is a new request, and is checked in the same way.
 """
 
 import ipaddress
@@ -14,14 +15,19 @@ from collections.abc import Iterable
 from typing import Any
 
 import httpcore
+import httpx
 
 # Prefixes whose last 32 bits are an IPv4 address that a translator on the way would connect to.
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
-HOPELESS = 10  # failed connections to a host that never took one, after which it is not tried again
+HOPELESS = 10  # failed connections to a host that never took one; after these it is given up
 
 
-class Refused(Exception):
+class AddressRefused(Exception):
     """An address that must not be asked; the message says why."""
+
+
+class PrivateAddress(AddressRefused):
+    """An address that is not on the public internet."""
 
 
 class Deadline(threading.local):
@@ -30,15 +36,60 @@ class Deadline(threading.local):
     at: float = float("inf")
 
     def left(self, timeout: float | None) -> float:
-        """Seconds until the deadline, or `timeout` if that is sooner. Raises ReadTimeout when none are left."""
+        """Return the seconds until the deadline, or `timeout` if that is sooner.
+
+        Raises ReadTimeout if none are left.
+        """
         left = self.at - time.monotonic()
         if left <= 0.001:
             raise httpcore.ReadTimeout("total")
         return left if timeout is None else min(timeout, left)
 
 
+def parse_address(url: str) -> httpx.URL:
+    """Return an http or https address, its name and odd characters as the network wants them.
+
+    Raises AddressRefused if it is something else.
+    """
+    try:
+        address = httpx.URL(url)
+        host, port = address.host, address.port or 0  # the name is decoded here, which can fail
+    except (httpx.InvalidURL, ValueError, IndexError):
+        raise AddressRefused("not an address") from None
+    if address.scheme not in ("http", "https"):
+        raise AddressRefused(f"{address.scheme or 'no scheme'} is not http or https")
+    if not host or not 0 <= port <= 65535:
+        raise AddressRefused("not an address")
+    return address
+
+
+def follow_redirect(address: httpx.URL, target: str) -> httpx.URL:
+    """Return the address that a redirect leads to. Raises AddressRefused if it may not be asked."""
+    try:
+        url = str(address.join(target))
+    except (httpx.InvalidURL, ValueError, IndexError):
+        raise AddressRefused("it leads to something that is not an address") from None
+    return parse_address(url)
+
+
+def httpcore_url(address: httpx.URL) -> httpcore.URL:
+    """Return an address as httpcore takes it."""
+    return httpcore.URL(
+        scheme=address.raw_scheme,
+        host=address.raw_host,
+        port=address.port,
+        target=address.raw_path,
+    )
+
+
+def header_of(response: httpcore.Response, name: str) -> str:
+    """Return the value of a header, or "". name: in small letters."""
+    values = (value for key, value in response.headers if key.lower() == name.encode())
+    return next(values, b"").decode("latin-1")
+
+
 def is_public(address: str) -> bool:
-    """Whether an IP address belongs to the public internet, whatever it is wrapped in."""
+    """Return whether an IP address belongs to the public internet, however it is wrapped."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
@@ -52,7 +103,10 @@ def is_public(address: str) -> bool:
 
 
 def resolve(host: str, port: int, allow_private: bool) -> list[str]:
-    """Every address of a name. Raises Refused if one of them is not public, ConnectError if there is none."""
+    """Return every address of a name.
+
+    Raises PrivateAddress if one of them is not public, ConnectError if there is none.
+    """
     try:
         answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError):
@@ -61,12 +115,12 @@ def resolve(host: str, port: int, allow_private: bool) -> list[str]:
     if not allow_private:
         for address in addresses:
             if not is_public(address):
-                raise Refused(f"{host} is {address}, not a public address")
+                raise PrivateAddress(f"{host} is {address}, not a public address")
     return addresses
 
 
 class Stream(httpcore.NetworkStream):
-    """A connection whose every read and write ends at the thread's deadline, however slowly the other side drips."""
+    """A connection whose every read and write ends at the thread's deadline, however slow it is."""
 
     def __init__(self, inner: httpcore.NetworkStream, deadline: Deadline) -> None:
         self.inner, self.deadline = inner, deadline
@@ -98,9 +152,11 @@ class Stream(httpcore.NetworkStream):
 
 
 class CheckedNetwork(httpcore.SyncBackend):
-    """Connects to addresses it has checked. Through a proxy the proxy's own address is the user's choice: `trusted`.
+    """Connects to addresses it has checked.
 
-    A host that never took a connection is given up after HOPELESS failures: what is left ends as they did, at once.
+    trusted: the host of a proxy, whose address is the user's choice and not checked.
+    A host that never took a connection is given up after HOPELESS failures: its other requests end
+    as those did, at once.
     """
 
     def __init__(self, allow_private: bool, deadline: Deadline, trusted: str = "") -> None:
@@ -116,9 +172,8 @@ class CheckedNetwork(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        failed = self.failed.setdefault(
-            (host, port), []
-        )  # atomic, as append and add are: many threads connect
+        # Many threads connect: setdefault, append and add are atomic.
+        failed = self.failed.setdefault((host, port), [])
         if len(failed) >= HOPELESS and (host, port) not in self.taken:
             raise failed[-1]()
         addresses = resolve(host, port, self.allow_private or host == self.trusted)

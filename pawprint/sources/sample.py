@@ -1,11 +1,12 @@
 """Source `sample`: three kinds of bear, drawn from a seed, with faults planted in known numbers.
 
-The embedded default, so that the whole chain runs without network and tests can count what cleaning finds.
-The same seed gives the same bytes on every machine with the same Pillow: random numbers come from random.Random, every
-coordinate is rounded to a whole pixel, and no font is used.
+The embedded default, so that the whole chain runs without network and tests can count what cleaning
+finds. The same seed gives the same bytes on every machine with the same Pillow: random numbers come
+from random.Random, every coordinate is rounded to a whole pixel, and no font is used.
 
-What was planted is known to this module alone: the pipeline never writes it down, and the names under which pictures
-are filed tell nothing. `python -m pawprint.sources.sample --truth FILE` writes it for whoever wants to check a cleaning.
+Only this module knows what was planted: the pipeline never writes it down, and the names of the
+pictures tell nothing. `python -m pawprint.sources.sample --truth FILE` writes it, for whoever wants
+to check a cleaning.
 """
 
 import argparse
@@ -37,7 +38,10 @@ FAULTS = {
     "tiny": 3,
     "empty": 2,
 }
-HTML = b"<!doctype html><html><head><title>404 Not Found</title></head><body><h1>Not Found</h1></body></html>\n"
+HTML = (
+    b"<!doctype html><html><head><title>404 Not Found</title></head>"
+    b"<body><h1>Not Found</h1></body></html>\n"
+)
 
 
 class SampleOptions(Params):
@@ -50,7 +54,11 @@ class SampleOptions(Params):
 
 @dataclass(frozen=True)
 class Planned:
-    """One picture to draw. `label` is as filed, `true_label` as drawn; `of` is the url of the original of a copy."""
+    """One picture to draw.
+
+    url: its name; label: as filed; true_label: as drawn; fault: one of FAULTS, or ""; of: the url
+    of the original, if it is a copy; key: seeds the drawing.
+    """
 
     url: str
     label: str
@@ -60,14 +68,17 @@ class Planned:
     key: str
 
 
-def found(options: SampleOptions, root: Path) -> Iterator[Found]:
-    """Yield the pictures of a plan, in the order of their addresses. `root` is not used."""
+def find_pictures(options: SampleOptions, root: Path) -> Iterator[Found]:
+    """Yield the pictures of a plan, in the order of their names. root: not used."""
     for planned in plan(options.size, options.seed):
         yield Found(planned.url, planned.label, partial(draw, planned))
 
 
 def plan(size: int, seed: int) -> list[Planned]:
-    """What is drawn and what is wrong with it, by label and number. Every picture has at most one fault."""
+    """Return what is drawn and what is wrong with it, by label and number.
+
+    Every picture has at most one fault.
+    """
     random = Random(f"plan:{seed}")
     labels = [KINDS[i % len(KINDS)] for i in range(size)]
     faults = [
@@ -77,24 +88,24 @@ def plan(size: int, seed: int) -> list[Planned]:
     random.shuffle(faults)
     drawn = []
     for i, (label, fault) in enumerate(zip(labels, faults, strict=True)):
-        filed = (
-            random.choice([other for other in KINDS if other != label])
-            if fault == "wrong_label"
-            else label
-        )
+        filed = label
+        if fault == "wrong_label":
+            filed = random.choice([other for other in KINDS if other != label])
         drawn.append(Planned("", filed, label, fault, "", f"{seed}:{i}"))
     numbered = []
     for label in KINDS:
-        filed = [planned for planned in drawn if planned.label == label]
-        random.shuffle(filed)
-        numbered += [
-            replace(planned, url=f"sample/{label}/{n:04}.jpg") for n, planned in enumerate(filed)
-        ]
+        same_label = [planned for planned in drawn if planned.label == label]
+        random.shuffle(same_label)
+        for n, planned in enumerate(same_label):
+            numbered.append(replace(planned, url=f"sample/{label}/{n:04}.jpg"))
     return [copy_of_another(planned, numbered, random) for planned in numbered]
 
 
 def copy_of_another(planned: Planned, among: list[Planned], random: Random) -> Planned:
-    """A duplicate is told which clean picture of its label it copies, one that no other copies; others stay."""
+    """Return a duplicate with the clean picture of its label that it copies; others as they are.
+
+    No two duplicates copy the same picture.
+    """
     if not planned.fault.endswith("duplicate"):
         return planned
     clean = [other for other in among if other.fault == "" and other.label == planned.label]
@@ -108,7 +119,7 @@ def copy_of_another(planned: Planned, among: list[Planned], random: Random) -> P
 
 
 def draw(planned: Planned) -> bytes:
-    """The bytes of the file, its fault included."""
+    """Return the bytes of the file, its fault included."""
     random = Random(f"file:{planned.key}:{planned.fault}")
     quality = Random(f"quality:{planned.key}").randint(78, 95)
     match planned.fault:
@@ -131,13 +142,14 @@ def draw(planned: Planned) -> bytes:
 
 
 def encode(image: Image.Image, quality: int, form: str = "JPEG") -> bytes:
+    """Return a picture as a file. form: Pillow's name of the format."""
     buffer = io.BytesIO()
     image.save(buffer, form, quality=quality)
     return buffer.getvalue()
 
 
 def alter(image: Image.Image, random: Random) -> Image.Image:
-    """The same picture as another site would show it: a little smaller, cropped and brighter or darker."""
+    """Return the picture as another site would show it: smaller, cropped, brighter or darker."""
     width, height = image.size
     margin = max(1, round(0.006 * min(width, height)))
     scale, light = random.uniform(0.85, 0.97), random.choice([0.95, 0.97, 1.03, 1.05])
@@ -147,7 +159,7 @@ def alter(image: Image.Image, random: Random) -> Image.Image:
 
 
 def truth(size: int, seed: int) -> list[dict[str, str]]:
-    """What each file of a plan is: url, sha256, label, true_label, fault, of."""
+    """Return what each file of a plan is: url, sha256, label, true_label, fault, of."""
     names = ("url", "label", "true_label", "fault", "of")
     return [
         {

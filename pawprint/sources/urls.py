@@ -1,22 +1,22 @@
-"""Source `urls`: addresses in text or CSV files, one file a class or one for all.
+"""Source `urls`: addresses in text or CSV files, one file per class or one for all.
 
-The Google Images console snippet of the lesson notes saves one address a line under the name of your choice: such files
-are read as they are, `bears/black.csv` gives the class black.
+The Google Images console snippet of the lesson notes saves one address per line, under the name of
+your choice. Such files are read as they are: `bears/black.csv` gives the class black.
 """
 
-import csv
 import hashlib
-import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from pawprint.params import Params, StageError
 from pawprint.sources import Found
-from pawprint.sources.folder import read_list
+from pawprint.sources.names import check_label, check_path_text
+from pawprint.sources.user_tables import parse_user_table, read_list
+from pawprint.tables import refuse_odd_text
 
 ADDRESS_COLUMNS = ("url", "address", "image", "image_url", "link")
 
@@ -24,87 +24,111 @@ ADDRESS_COLUMNS = ("url", "address", "image", "image_url", "link")
 class UrlsOptions(Params):
     """What data/sources/NAME.yaml may say for `kind: urls`.
 
-    files: lists to read, relative to `gather.path`; empty takes every .txt and .csv there, in the order of their names.
+    files: lists to read, relative to `gather.path`. Without it, every .txt and .csv there is read,
+    in the order of their names.
     """
 
     kind: Literal["urls"]
-    files: list[str] = Field(default_factory=list)
+    files: list[Annotated[str, AfterValidator(check_path_text)]] = Field(default_factory=list)
 
 
-def found(options: UrlsOptions, root: Path) -> Iterator[Found]:
-    """Yield every address once a label, in the order of the lists.
+def find_pictures(options: UrlsOptions, root: Path) -> Iterator[Found]:
+    """Yield every address, once per label, in the order of the lists.
 
     root: `gather.path`, a folder with lists or a single list.
-    Raises StageError for a list that is missing, or a line that is no address.
+    Raises StageError for a list that is missing or holds no addresses, and for a line that is not
+    an address.
     """
     seen: set[tuple[str, str]] = set()
-    paths = lists(options, root)
-    for path in paths:
-        for item in read_addresses(path):
+    for path in list_paths(options, root):
+        items = list(read_addresses(path))
+        if not items:
+            raise StageError(f"{path}: holds no addresses; write one per line, or remove it")
+        for item in items:
             if (item.url, item.label) not in seen:
                 seen.add((item.url, item.label))
                 yield item
-    if not seen:
-        raise StageError(f"gather.path: the lists in '{root}' hold no addresses; write one a line")
 
 
 def fingerprint(options: UrlsOptions, root: Path) -> str:
-    """Changes when a list does: the lock then no longer fits, and the lists are read anew."""
-    contents = [
-        (path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in lists(options, root)
-    ]
-    return str(contents)
+    """Return a text that changes when a list does: the lock then belongs to another source."""
+    return str(
+        [
+            (path.name, hashlib.sha256(read_list(path)).hexdigest())
+            for path in list_paths(options, root)
+        ]
+    )
 
 
-def lists(options: UrlsOptions, root: Path) -> list[Path]:
+def list_paths(options: UrlsOptions, root: Path) -> list[Path]:
+    """Return the lists to read. Raises StageError if one is missing, or there is none."""
     if root.is_file():
         return [root]
     paths = [root / name for name in options.files]
-    paths = paths or sorted(
-        path for path in root.glob("*") if path.suffix.lower() in (".txt", ".csv")
-    )
+    if not paths:
+        visible = (path for path in root.glob("*") if not path.name.startswith("."))
+        paths = sorted(path for path in visible if path.suffix.lower() in (".txt", ".csv"))
     missing = [path for path in paths if not path.is_file()]
     if missing or not paths:
         what = missing[0] if missing else f"a .txt or .csv file in '{root}'"
         raise StageError(
-            f"gather.path: {what} is missing; put a list there, one address a line, a file a class"
+            f"gather.path: {what} is missing; put a list there, one address per line, one file per "
+            "class"
         )
     return paths
 
 
 def read_addresses(path: Path) -> Iterator[Found]:
-    """The addresses of one list. With a header that names a column for addresses it is a table; its label column, or
-    else the file's name, gives the label. Without one, each line is an address."""
-    text = read_list(path)
-    reader = csv.reader(io.StringIO(text, newline=None))
-    header = [cell.strip().lower() for cell in next(reader, [])]
-    column = next((name for name in ADDRESS_COLUMNS if name in header), None)
-    if column is None:
-        yield from read_lines(text, path)
+    """Yield the addresses of one list.
+
+    If its header names a column for addresses, it is a table; its label column, or else the file's
+    name, gives the label. Otherwise each line is an address. Raises StageError that names the line.
+    """
+    content = read_list(path)
+    refuse_odd_text(content, str(path))
+    lines = re.split(r"\r\n|\r|\n", content.decode("utf-8-sig"))
+    first = next((line for line in lines if line.strip()), "")
+    cells = [cell.strip().lower() for cell in re.split("[,;\t]", first.replace('"', ""))]
+    if not set(ADDRESS_COLUMNS) & set(cells):
+        yield from _read_lines(lines, path)
         return
-    for cells in reader:
-        row = dict(zip(header, (cell.strip() for cell in cells), strict=False))
-        if not any(row.values()):
-            continue
-        label = row.get("label", "") if "label" in header else path.stem
+    table = parse_user_table(content, str(path))
+    column = next((name for name in ADDRESS_COLUMNS if name in table.columns), "")
+    if not column:
+        raise StageError(f"{path}, line 1: none of its columns is {', '.join(ADDRESS_COLUMNS)}")
+    for number, row in table.rows:
+        label = row.get("label", path.stem)
         if not label:
-            raise StageError(f"{path}, line {reader.line_num}: the label is empty")
-        address = check_address(row[column], path, reader.line_num)
-        split, group = row.get("split", ""), row.get("group", "")
-        yield Found(address, label, query=row.get("query", ""), split=split, group=group)
+            raise StageError(f"{path}, line {number}: the label is empty")
+        check_label(label, f"{path}, line {number}: ")
+        check_address(row[column], path, number)
+        yield Found(
+            row[column],
+            label,
+            query=row.get("query", ""),
+            split=row["split"],
+            group=row["group"],
+        )
 
 
-def read_lines(text: str, path: Path) -> Iterator[Found]:
-    for number, line in enumerate(text.splitlines(), start=1):
+def _read_lines(lines: list[str], path: Path) -> Iterator[Found]:
+    """Yield the address of every line that is not empty or a comment."""
+    check_label(path.stem, f"{path}: ")
+    for number, line in enumerate(lines, start=1):
         line = line.strip().strip('",').strip()
         if line and not line.startswith("#"):
-            yield Found(check_address(line, path, number), path.stem)
+            check_address(line, path, number)
+            yield Found(line, path.stem)
 
 
-def check_address(text: str, path: Path, number: int) -> str:
-    # The snippet also finds pictures that the page holds in itself; they are no addresses, but no mistake either.
-    if re.match(r"[a-z][a-z0-9+.-]*:", text, re.IGNORECASE):
-        return text
-    raise StageError(
-        f"{path}, line {number}: {text[:80]!r} is no address; it should begin with https:// or http://"
-    )
+def check_address(text: str, path: Path, number: int) -> None:
+    """Raise StageError if a line is not an address.
+
+    The snippet also finds pictures that the page holds in itself (`data:`). They are not
+    downloaded, but they are not a mistake either.
+    """
+    if not re.match(r"[a-z][a-z0-9+.-]*:", text, re.IGNORECASE):
+        raise StageError(
+            f"{path}, line {number}: {text[:80]!r} is not an address; it should begin with "
+            "https:// or http://"
+        )

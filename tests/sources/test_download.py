@@ -10,7 +10,7 @@ import httpcore
 import pytest
 
 from pawprint.sources import network
-from pawprint.sources.download import Downloader, DownloadParams, Failure, retry_after
+from pawprint.sources.download import Downloader, DownloadParams, Failure, seconds_to_wait
 from tests.support.world import (
     QUICK,
     Handler,
@@ -447,4 +447,4 @@ def test_a_redirect_into_the_private_network_is_refused(
     ("value", "seconds"), [("7", 7), ("", 0), ("soon", 0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0)]
 )
 def test_retry_after_is_seconds_or_a_date(value: str, seconds: float):
-    assert retry_after(value) == seconds
+    assert seconds_to_wait(value) == seconds

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from pawprint.sources.bears import KINDS
-from pawprint.sources.sample import FAULTS, SampleOptions, draw, found, plan, truth
+from pawprint.sources.sample import FAULTS, SampleOptions, draw, find_pictures, plan, truth
 from tests.support.project import ROOT, Project
 
 SIZE = 60
@@ -129,7 +129,7 @@ def test_the_name_of_a_file_tells_nothing():
 
 
 def test_the_source_yields_the_plan(drawn):
-    offered = list(found(SampleOptions(kind="sample", size=SIZE, seed=42), Path()))
+    offered = list(find_pictures(SampleOptions(kind="sample", size=SIZE, seed=42), Path()))
     assert [(item.url, item.label) for item in offered] == [
         (planned.url, planned.label) for planned, _ in drawn
     ]

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from pawprint.params import StageError, check
 from pawprint.sources import Found, archive, folder, labels, search, urls
 from pawprint.sources.download import Downloader, DownloadParams
-from stages.gather import KINDS
+from pawprint.sources.opening import KINDS
 from tests.support.world import QUICK, ROOT, Engine, Handler, Server, World, picture, tar
 
 
@@ -50,7 +50,7 @@ def test_a_list_a_class_is_read_as_the_console_snippet_saves_it(tmp_path: Path):
     (tmp_path / "grizzly.txt").write_bytes(
         b"\xef\xbb\xbfhttp://b.example/1.jpg\r\n\r\n# mine\r\nhttp://b.example/1.jpg\r\n"
     )
-    items = list(urls.found(urls.UrlsOptions(kind="urls"), tmp_path))
+    items = list(urls.find_pictures(urls.UrlsOptions(kind="urls"), tmp_path))
     assert [(item.url, item.label) for item in items] == [
         ("https://a.example/1.jpg", "black"),
         ("https://a.example/2,3.jpg?x=1,2", "black"),
@@ -63,7 +63,7 @@ def test_one_table_may_hold_all_classes_with_split_and_group(tmp_path: Path):
     path.write_text(
         'URL,Label,split,group\n"http://a.example/1,2.jpg",cat,valid,monday\nhttp://a.example/3.jpg,dog,,\n'
     )
-    items = list(urls.found(urls.UrlsOptions(kind="urls"), path))
+    items = list(urls.find_pictures(urls.UrlsOptions(kind="urls"), path))
     assert seen(items) == [
         ("http://a.example/1,2.jpg", "cat", "valid", "monday"),
         ("http://a.example/3.jpg", "dog", "", ""),
@@ -89,7 +89,7 @@ def test_a_list_that_cannot_be_read_names_the_line(
 ):
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(StageError, match=message):
-        list(urls.found(urls.UrlsOptions(kind="urls"), tmp_path))
+        list(urls.find_pictures(urls.UrlsOptions(kind="urls"), tmp_path))
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def fill(root: Path, *names: str) -> Path:
 
 def from_folder(root: Path, **options: object) -> list[Found]:
     return list(
-        folder.found(
+        folder.find_pictures(
             check({"kind": "folder", **options}, folder.FolderOptions, "", Path("x.yaml")), root
         )
     )
@@ -234,7 +234,7 @@ def test_train_and_valid_folders_of_an_archive_are_kept(tmp_path: Path):
     options = check(
         values | {"archive": str(tmp_path / "m.tgz")}, archive.ArchiveOptions, "", Path("m.yaml")
     )
-    items = list(archive.found(options, Path(), None))  # type: ignore[arg-type]
+    items = list(archive.find_pictures(options, Path(), None))  # type: ignore[arg-type]
     assert {(item.url.split("/")[1], item.split) for item in items} == {
         ("train", "train"),
         ("valid", "valid"),
@@ -249,7 +249,9 @@ def read_all(path: Path, **options: object) -> dict[str, bytes]:
         "",
         Path("x.yaml"),
     )
-    return {item.url: item.read() for item in archive.found(checked, Path(), None) if item.read}  # type: ignore[arg-type]
+    return {
+        item.url: item.read() for item in archive.find_pictures(checked, Path(), None) if item.read
+    }  # type: ignore[arg-type]
 
 
 def zip_of(path: Path, files: dict[str, bytes], **more: int) -> Path:
@@ -409,7 +411,7 @@ def test_a_killed_archive_download_goes_on_and_a_changed_archive_starts_anew(
     ):
         values = archive.ArchiveOptions(kind="archive", archive=server.base + "/x.tgz")
         with pytest.raises(StageError, match="run again to go on"):
-            archive.fetch(
+            archive.fetch_archive(
                 values.model_copy(update={"archive": server.base + "/no.tgz"}), downloader
             )
         part = archive.PARTIAL / "archive"
@@ -477,7 +479,7 @@ def searching(**more: object) -> search.SearchOptions:
 
 def test_ddgs_is_asked_page_by_page_until_there_are_enough(engine: Engine):
     items = list(
-        search.found(
+        search.find_pictures(
             searching(max_results=120, region="uk-en", safesearch="off", type_image="photo"), Path()
         )
     )
@@ -490,14 +492,14 @@ def test_ddgs_is_asked_page_by_page_until_there_are_enough(engine: Engine):
 
 def test_a_rate_limit_is_waited_out(engine: Engine):
     engine.refuse = 2
-    items = list(search.found(searching(max_results=20), Path()))
+    items = list(search.find_pictures(searching(max_results=20), Path()))
     assert len(items) == 40
     assert not any(item.missing for item in items)
 
 
 def test_a_search_that_is_refused_for_good_is_reported_and_the_others_kept(engine: Engine):
     engine.refuse = 4
-    items = list(search.found(searching(max_results=20), Path()))
+    items = list(search.find_pictures(searching(max_results=20), Path()))
     assert [item.missing for item in items if item.missing] == [
         "0 of 20 found, then the search engine refused: No results found."
     ]
@@ -505,11 +507,11 @@ def test_a_search_that_is_refused_for_good_is_reported_and_the_others_kept(engin
 
 
 def test_what_was_found_is_not_searched_again_in_the_same_gathering(engine: Engine):
-    first = list(search.found(searching(max_results=20), Path()))
+    first = list(search.find_pictures(searching(max_results=20), Path()))
     times = len(engine.asked)
-    assert list(search.found(searching(max_results=20), Path())) == first
+    assert list(search.find_pictures(searching(max_results=20), Path())) == first
     assert len(engine.asked) == times
-    list(search.found(searching(max_results=25), Path()))
+    list(search.find_pictures(searching(max_results=25), Path()))
     assert len(engine.asked) > times
 
 

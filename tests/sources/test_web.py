@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pawprint import network, web
+from pawprint.sources import network, web
 from tests.support.commands import predict
 from tests.support.exported import picture, write_export
 

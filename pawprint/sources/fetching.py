@@ -1,0 +1,200 @@
+"""Turn what a source found into rows of data/gathered.csv, its pictures into files of data/raw.
+
+Nothing is judged here: broken files are kept as they came, for verify to refuse by name.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pawprint.sources import Found
+from pawprint.sources.content import HEAD, kind_of
+from pawprint.sources.download import Downloader, Result
+from pawprint.sources.journal import Journal, part_of
+from pawprint.sources.lock import Row, update_row
+from pawprint.sources.opening import Source
+from pawprint.sources.store import (
+    has_content,
+    install,
+    stored_path,
+    suffix_of_name,
+    suffix_of_type,
+)
+from pawprint.tables import write_bytes
+
+
+def fetch_found(
+    source: Source, lock: list[Row], downloader: Downloader, journal: Journal
+) -> list[Row]:
+    """Ask the source and fetch all that it finds; return one row per picture, in its order.
+
+    lock: the rows of an older lock, whose pictures are not downloaded twice.
+    """
+    if source.is_remote:
+        return download_pictures(list(source.find_pictures(downloader)), lock, downloader, journal)
+    items = tqdm(source.find_pictures(downloader), desc="gather", unit="picture", delay=1)
+    return [store_picture(item) for item in items]
+
+
+def fetch_locked(
+    lock: list[Row], source: Source, downloader: Downloader, journal: Journal
+) -> list[Row]:
+    """Fetch what the lock lists and data/raw lacks; return the lock's rows with updated status.
+
+    Rows without a hash never had a picture. They stay as they are: the lock says what belongs to
+    the data.
+    """
+    wanted = [row for row in lock if row.sha256 and not has_content(Path(row.path), row.sha256)]
+    paths = {row.path for row in wanted}
+    keys = {(row.url, row.label) for row in wanted}
+    if source.is_remote:
+        items = [Found(row.url, row.label) for row in wanted]
+        fetched = download_pictures(items, lock, downloader, journal, only=paths)
+    elif wanted:
+        offered = source.find_pictures(downloader)
+        fetched = [
+            store_picture(item, only=paths) for item in offered if (item.url, item.label) in keys
+        ]
+    else:
+        fetched = []
+    now = {(row.url, row.label): row for row in fetched}
+    rows = []
+    for row in lock:
+        key = (row.url, row.label)
+        if key in keys:
+            rows.append(update_row(row, now.get(key)))
+        else:
+            rows.append(replace(row, status="ok", reason="") if row.sha256 else row)
+    return rows
+
+
+def download_pictures(
+    items: list[Found],
+    lock: list[Row],
+    downloader: Downloader,
+    journal: Journal,
+    only: set[str] | None = None,
+) -> list[Row]:
+    """Download the items' addresses into data/raw; return one row per item, in their order.
+
+    Each address is fetched once, whatever its labels. only: the paths to store at; a picture that
+    belongs elsewhere is not kept. None for all.
+    """
+    labels: dict[str, list[str]] = {}
+    for item in items:
+        if not item.missing:
+            labels.setdefault(item.url, []).append(item.label)
+    results = _known_results(labels, lock, journal, only)
+    for url, result in results.items():
+        _install_download(url, result, labels[url], only)
+
+    def done(url: str, result: Result) -> None:
+        journal.add(url, result)
+        results[url] = result
+        _install_download(url, result, labels[url], only)
+        bar.update()
+
+    parts = {url: part_of(url) for url in labels if url not in results}
+    with tqdm(
+        desc="gather", unit="picture", total=len(labels), initial=len(results), delay=1
+    ) as bar:
+        downloader.fetch_all(parts, done)
+    return [
+        _missing_row(item) if item.missing else _downloaded_row(item, results[item.url])
+        for item in items
+    ]
+
+
+def store_picture(item: Found, only: set[str] | None = None) -> Row:
+    """Store one picture's bytes under the name of its content; return its row.
+
+    A file that cannot be read becomes a row with status `failed`. only: as for
+    `download_pictures`.
+    """
+    if item.missing or item.read is None:
+        return _missing_row(item)
+    try:
+        content = item.read()
+    except OSError as error:
+        return _row(item, "failed", error.strerror or str(error))
+    sha256, kind = hashlib.sha256(content).hexdigest(), kind_of(content[:HEAD])
+    path = stored_path(item.label, sha256, suffix_of_name(item.url, kind))
+    if (only is None or path.as_posix() in only) and not has_content(path, sha256):
+        write_bytes(path, content)
+    row = _row(item, "ok")
+    return replace(row, path=path.as_posix(), sha256=sha256, bytes=len(content), type=kind)
+
+
+def _known_results(
+    labels: dict[str, list[str]], lock: list[Row], journal: Journal, only: set[str] | None
+) -> dict[str, Result]:
+    """Return the results of addresses that need not be asked for, by address.
+
+    These are addresses that an interrupted run is done with, and pictures of an older lock that
+    are still in data/raw.
+    """
+    results = {}
+    for url in labels:
+        result = journal.results.get(url)
+        if result is None:
+            continue
+        paths = _paths_of(result, labels[url])
+        unwanted = only is not None and not any(path.as_posix() in only for path in paths)
+        if result.status != "ok" or unwanted or _is_here(url, result, labels[url]):
+            results[url] = result
+    for row in lock:
+        if row.sha256 and row.label in labels.get(row.url, []) and row.url not in results:
+            result = Result("ok", "", row.sha256, row.bytes, row.type)
+            if _is_here(row.url, result, labels[row.url]):
+                results[row.url] = result
+    return results
+
+
+def _is_here(url: str, result: Result, labels: Iterable[str]) -> bool:
+    """Return whether a download is whole, as a part or under all its labels in data/raw."""
+    if has_content(part_of(url), result.sha256):
+        return True
+    return all(has_content(path, result.sha256) for path in _paths_of(result, labels))
+
+
+def _install_download(url: str, result: Result, labels: list[str], only: set[str] | None) -> None:
+    """Move a download that ended well from its part to data/raw."""
+    part = part_of(url)
+    if result.status == "ok" and part.is_file():
+        paths = _paths_of(result, labels)
+        install(part, [path for path in paths if only is None or path.as_posix() in only])
+
+
+def _paths_of(result: Result, labels: Iterable[str]) -> list[Path]:
+    suffix = suffix_of_type(result.type)
+    return [stored_path(label, result.sha256, suffix) for label in labels]
+
+
+def _downloaded_row(item: Found, result: Result) -> Row:
+    row = _row(item, result.status, result.reason)
+    if result.status != "ok":
+        return row
+    (path,) = _paths_of(result, [item.label])
+    return replace(
+        row, path=path.as_posix(), sha256=result.sha256, bytes=result.bytes, type=result.type
+    )
+
+
+def _missing_row(item: Found) -> Row:
+    return _row(item, item.status, item.missing)
+
+
+def _row(item: Found, status: str, reason: str = "") -> Row:
+    """Return the row of an item without its picture."""
+    return Row(
+        label=item.label,
+        url=item.url,
+        query=item.query,
+        status=status,
+        reason=reason,
+        split=item.split,
+        group=item.group,
+    )

@@ -1,0 +1,128 @@
+"""data/gathered.csv, the lock: which pictures belong to the data, with their SHA-256.
+
+The web changes and a commit must not. While the lock belongs to the source, exactly its pictures
+are fetched again. It is kept in git, so people edit it and git merges it. It may be absent, but it
+is never misread: a lock that is not understood stops the run, and nothing rewrites it.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pawprint.params import StageError
+from pawprint.sources.names import check_label
+from pawprint.sources.user_tables import SPLITS
+from pawprint.tables import parse_rows, to_csv, write_bytes
+
+LOCK = Path("data/gathered.csv")
+RAW = Path("data/raw")
+STATUSES = ("ok", "gone", "changed", "not a picture", "refused", "failed", "incomplete")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+SOURCE = re.compile(r".+:[0-9a-f]{12}", re.DOTALL)
+MEND = "restore the file with `git checkout`, or delete it to search again"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture of data/gathered.csv; the fields are its columns.
+
+    path: data/raw/LABEL/NAME, "" if there never was a picture; label: its class; url: where it
+    comes from; query: the search that found it; sha256, bytes, type: of its content; status: one
+    of STATUSES, and reason: why it is not ok; split, group: the user's own; source: the source's
+    name and a hash of what decides what it finds.
+    """
+
+    path: str = ""
+    label: str = ""
+    url: str = ""
+    query: str = ""
+    sha256: str = ""
+    bytes: int = 0
+    type: str = ""
+    status: str = "ok"
+    reason: str = ""
+    split: str = ""
+    group: str = ""
+    source: str = ""
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
+
+
+def read_lock() -> list[Row]:
+    """Return the rows of data/gathered.csv; none if the file is absent.
+
+    Raises StageError that names the line if the file is not understood.
+    """
+    if not LOCK.exists():
+        return []
+    table = parse_rows(LOCK.read_bytes(), str(LOCK))
+    if tuple(table.header) != COLUMNS:
+        raise StageError(f"{LOCK}, line 1: should be {','.join(COLUMNS)!r}; {MEND}")
+    if not table.rows:
+        raise StageError(f"{LOCK}: it lists no pictures; {MEND}")
+    rows: list[Row] = []
+    hashes: dict[tuple[str, str], str] = {}
+    for line, cells in zip(table.lines, table.rows, strict=True):
+        row = _parse_row(dict(zip(COLUMNS, cells, strict=True)), f"{LOCK}, line {line}: ")
+        if hashes.setdefault((row.url, row.label), row.sha256) != row.sha256:
+            raise StageError(f"{LOCK}, line {line}: {row.url} is listed with two hashes; {MEND}")
+        if rows and row.source != rows[0].source:
+            raise StageError(
+                f"{LOCK}, line {line}: its source is {row.source!r}, that of the first row "
+                f"{rows[0].source!r}; {MEND}"
+            )
+        rows.append(row)
+    return rows
+
+
+def write_lock(rows: Iterable[Row], path: Path = LOCK) -> None:
+    """Write the rows so that they survive a power cut."""
+    write_bytes(path, to_csv(COLUMNS, map(astuple, rows)), durable=True)
+
+
+def update_row(row: Row, now: Row | None) -> Row:
+    """Return a row of the lock with the status that fetching it again ended in.
+
+    now: the row of that fetch; None if the source no longer offers the picture. The hash is kept,
+    so that a picture which comes back is known.
+    """
+    if now is None:
+        return replace(row, status="gone", reason="the archive no longer holds it")
+    if now.status != "ok":
+        status = "gone" if now.status == "not a picture" else now.status
+        return replace(row, status=status, reason=now.reason)
+    if now.sha256 != row.sha256:
+        return replace(row, status="changed", reason=f"its sha256 is now {now.sha256}")
+    return replace(row, status="ok", reason="")
+
+
+def _parse_row(cells: dict[str, str], where: str) -> Row:
+    """Return the row that the cells of a line hold. Raises StageError that says what is wrong."""
+    check_label(cells["label"], where)
+    path, sha256 = PurePosixPath(cells["path"]), cells["sha256"]
+    problem = ""
+    if cells["status"] not in STATUSES:
+        problem = f"status is {cells['status']!r}; it should be {', '.join(STATUSES)}"
+    elif sha256 and not SHA256.fullmatch(sha256):
+        problem = f"sha256 is {sha256[:80]!r}; it should be 64 hex digits"
+    elif not re.fullmatch("[0-9]{1,18}", cells["bytes"]):
+        problem = f"bytes is {cells['bytes'][:80]!r}; it should be a whole number"
+    elif cells["split"] not in ("", *SPLITS):
+        problem = f"split is {cells['split']!r}; it should be {', '.join(SPLITS)} or empty"
+    elif not SOURCE.fullmatch(cells["source"]):
+        problem = f"source is {cells['source']!r}; it should be a name, a colon and 12 hex digits"
+    elif bool(cells["path"]) != bool(sha256) or (cells["status"] == "ok" and not sha256):
+        problem = "path and sha256 belong together, and a picture that is ok has both"
+    elif cells["path"] and (
+        path.as_posix() != cells["path"]
+        or path.parent != PurePosixPath(RAW) / cells["label"]
+        or path.stem != sha256[:16]
+    ):
+        problem = f"path is {cells['path'][:200]!r}; it should be {RAW}/LABEL/ and the hash"
+    if problem:
+        raise StageError(f"{where}{problem}; {MEND}")
+    values: dict[str, Any] = {**cells, "bytes": int(cells["bytes"])}
+    return Row(**values)

@@ -1,0 +1,66 @@
+"""Names of labels and files: what may become a folder, and how odd names are written down."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from pawprint.params import StageError
+
+MAX_NAME = 255  # bytes of a file's or folder's name, on most file systems
+MAX_PATH = 4000  # bytes of a whole path; Linux takes 4096
+CONTROL = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories: control, surrogate, line separators
+# Pictures of formats that are not read. They must not be taken for files that need no label.
+OTHER_PICTURES = re.compile(
+    r"\.(ai|arw|cr[23]|dng|eps|exr|hdr|hei[cf]s?|hif|jx[lr]|nef|orf|psd|raf|raw|rw2|svgz?|xcf)"
+)
+
+
+def check_label(label: str, where: str = "") -> None:
+    """Raise StageError if a label cannot be used as a folder name. where: begins the message."""
+    odd = set(label) & set("/\\") or any(unicodedata.category(c) in CONTROL for c in label)
+    if (
+        odd
+        or not label.strip()
+        or label.startswith(".")
+        or len(label) > 100
+        or len(label.encode("utf-8", "surrogatepass")) > MAX_NAME
+    ):
+        raise StageError(
+            f"{where}the label {label[:120]!r} cannot name a folder; use up to 100 characters "
+            "without / and \\, and no dot at the beginning"
+        )
+
+
+def check_path_text(text: str) -> str:
+    """Return `text` if it can be a path. Raises ValueError, for pydantic."""
+    if not text.strip():
+        raise ValueError("should name a file or a folder")
+    parts = text.encode("utf-8", "surrogatepass").split(b"/")
+    if "\0" in text or max(map(len, parts)) > MAX_NAME or sum(map(len, parts)) > MAX_PATH:
+        raise ValueError(f"should be a path, of names with at most {MAX_NAME} bytes")
+    return text
+
+
+def printable(name: str) -> str:
+    r"""Return the name of a file as text for a table: a byte that is not UTF-8 becomes `\xe9`."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a path is hidden: a part of it begins with a dot, or is macOS's __MACOSX.
+
+    name: with slashes, relative to the source.
+    """
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+
+
+def is_other_picture(name: str) -> bool:
+    """Return whether a file's name is that of a picture in a format that is not read."""
+    return bool(OTHER_PICTURES.fullmatch(PurePosixPath(name).suffix.lower()))
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Return the first `most` names in one line, and how many there are besides."""
+    shown = ", ".join(" ".join(name.split()) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

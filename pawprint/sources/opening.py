@@ -1,0 +1,95 @@
+"""Opening a source: its yaml, its options, and the module that finds its pictures."""
+
+import hashlib
+import importlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pawprint.params import StageError, check, load_yaml
+from pawprint.sources import PARTIAL, Found
+from pawprint.sources.download import Downloader
+from pawprint.sources.lock import RAW
+from pawprint.sources.names import check_label
+
+SOURCES = Path("data/sources")
+KINDS = {  # the module in pawprint/sources, and its class of options
+    "sample": "SampleOptions",
+    "folder": "FolderOptions",
+    "archive": "ArchiveOptions",
+    "urls": "UrlsOptions",
+    "search": "SearchOptions",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened data/sources/NAME.yaml.
+
+    key: its name, and a hash of all that decides what it finds. root: `gather.path`.
+    """
+
+    kind: str
+    module: ModuleType
+    options: Any
+    root: Path
+    key: str
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it gives addresses to download; the others give bytes."""
+        return self.kind in ("urls", "search")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its pictures are on this machine, so that it is always read again."""
+        return self.kind in ("sample", "folder")
+
+    def find_pictures(self, downloader: Downloader) -> Iterator[Found]:
+        """Yield what the source finds. Raises StageError for a label that cannot name a folder."""
+        more = (downloader,) if self.kind == "archive" else ()
+        for item in self.module.find_pictures(self.options, self.root, *more):
+            check_label(item.label)
+            yield item
+
+
+def open_source(name: str, root: Path) -> Source:
+    """Read data/sources/NAME.yaml and find its module. root: `gather.path`.
+
+    Raises StageError for a source without a yaml, and for a yaml with unknown keys or values.
+    """
+    yaml = SOURCES / f"{name}.yaml"
+    known = sorted(path.stem for path in SOURCES.glob("*.yaml"))
+    if name not in known and not yaml.is_file():
+        raise StageError(
+            f"gather.source is {name!r}, but there is no {yaml}; there are: {', '.join(known)}"
+        )
+    values = load_yaml(yaml)
+    kind = values.get("kind")
+    if kind not in KINDS:
+        raise StageError(f"{yaml}: kind is {kind!r}; it should be one of {', '.join(KINDS)}")
+    module = importlib.import_module(f"pawprint.sources.{kind}")
+    options = check(values, getattr(module, KINDS[kind]), "", yaml)
+    if kind in ("folder", "urls"):
+        refuse_own_folders(root)
+    content = json.dumps(options.model_dump())
+    if hasattr(module, "fingerprint"):
+        content += module.fingerprint(options, root)
+    key = f"{name}:{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    return Source(kind, module, options, root, key)
+
+
+def refuse_own_folders(root: Path) -> None:
+    """Raise StageError if `gather.path` holds what the pipeline writes, or lies inside it."""
+    real = Path(os.path.realpath(root))
+    for folder in (RAW, PARTIAL, Path("data/images")):
+        own = Path(os.path.realpath(folder))
+        if real == own or real in own.parents or own in real.parents:
+            raise StageError(
+                f"gather.path is '{root}', but {folder}, which the pipeline writes, lies on that "
+                "path; put your pictures into a folder of their own, such as data/own"
+            )

@@ -1,0 +1,75 @@
+"""What a gathering got: metrics/gather.json, and what to say if it is too little."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pawprint.sources import PARTIAL
+from pawprint.sources.lock import LOCK, Row, write_lock
+from pawprint.sources.names import listed
+from pawprint.tables import counts, write_json
+
+REPORT = PARTIAL / "gathered.csv"  # as data/gathered.csv, of a run that failed
+
+
+def write_report(rows: Sequence[Row]) -> None:
+    """Write metrics/gather.json, and all rows to data/gather.partial/gathered.csv.
+
+    The latter is there if the stage then fails, and leaves the lock as it was.
+    """
+    write_json("metrics/gather.json", count_rows(rows))
+    write_lock(rows, REPORT)
+
+
+def count_rows(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return metrics/gather.json: counts, and the addresses of pictures that are lost."""
+    good = [row for row in rows if row.status == "ok"]
+    lost = {
+        status: list(dict.fromkeys(row.url for row in rows if row.sha256 and row.status == status))
+        for status in ("gone", "changed", "failed", "refused")
+    }
+    return {
+        "pictures": len(good),
+        "status": counts(row.status for row in rows),
+        "labels": counts(row.label for row in good),
+        "queries": counts(row.query for row in good if row.query),
+        "incomplete": [row.reason for row in rows if row.status == "incomplete"],
+        **lost,
+    }
+
+
+def say_too_few(rows: Sequence[Row], minimum: int, is_remote: bool) -> str:
+    """Return what is wrong if a class has too few pictures, or there is only one class; or "".
+
+    minimum: `gather.min_per_class`. is_remote: whether each picture comes over the network.
+    """
+    have = counts(row.label for row in rows if row.status == "ok")
+    labels = sorted({row.label for row in rows})
+    if len(labels) < 2:
+        return (
+            f"the source holds {len(labels)} class ({', '.join(labels)}); a classifier needs at "
+            "least two"
+        )
+    few = {label: have.get(label, 0) for label in labels if have.get(label, 0) < minimum}
+    if not few:
+        return ""
+    lost = [row for row in rows if row.label in few and row.status != "ok"]
+    numbers = ", ".join(f"{number} {label}" for label, number in few.items())
+    files = listed([f"{row.url} ({row.status}: {row.reason})" for row in lost]) or "nothing"
+    return (
+        f"gather.min_per_class is {minimum}, but there are {numbers}; missing of them: {files}; "
+        f"{REPORT} lists all; {_advise(lost, minimum, is_remote)}"
+    )
+
+
+def _advise(lost: Sequence[Row], minimum: int, is_remote: bool) -> str:
+    """Return what can be done about pictures that are missing."""
+    advice = []
+    if is_remote:
+        advice.append("run again if the network was down")
+    elif lost:
+        advice.append("mend these files or leave them out by `include` in the source's yaml")
+    if any(row.sha256 for row in lost):
+        advice += ["restore data/raw with `dvc pull`", f"delete {LOCK} to search again"]
+    if minimum > 1:
+        advice.append("lower gather.min_per_class")
+    return ", or ".join(advice or ["add pictures"])
