@@ -1,4 +1,4 @@
-"""data/gathered.csv as a lock: the same pictures on every clone, however often a run was killed on the way."""
+"""data/gathered.csv as a lock: the same pictures on every clone, also after killed runs."""
 
 import contextlib
 import json
@@ -182,7 +182,7 @@ def test_the_result_depends_on_no_timing(tmp_path: Path, server: Server):
 
 
 def kill_at(world: World, server: Server, requests: int, delay: float) -> set[str]:
-    """Start gather and kill it once the server was asked `requests` times, `delay` later; what its journal has done."""
+    """Start gather and kill it `delay` after the server got `requests`; what its journal holds."""
     process = world.start()
     started = sum(server.asked.values())
     while sum(server.asked.values()) - started < requests and process.poll() is None:

@@ -1,7 +1,7 @@
-"""Every source in data/sources runs from gather to export, against a server on 127.0.0.1 that speaks as its own does.
+"""Every source in data/sources runs from gather to export, against a local server like its own.
 
-The yamls are read as shipped. Only addresses are replaced: of an archive by the local server's, and of the search
-engines in ddgs itself (see docs/sources.md), where also the pause between questions goes.
+The yamls are read as shipped. Only addresses are replaced: of an archive by the local server's, and
+of the search engines in ddgs itself (see docs/sources.md), where the pause between questions goes.
 """
 
 import io
@@ -37,7 +37,8 @@ if "stages.gather" in sys.orig_argv:
     from ddgs.utils import _extract_vqd
     base = os.environ["ENGINE"]
     def token(self, query):
-        return _extract_vqd(self.http_client.request("GET", base, params={"q": query}).content, query)
+        answer = self.http_client.request("GET", base, params={"q": query})
+        return _extract_vqd(answer.content, query)
     duckduckgo_images.DuckduckgoImages.search_url = base + "/i.js"
     duckduckgo_images.DuckduckgoImages._get_vqd = token
     bing_images.BingImages.search_url = base + "/images/async"
@@ -45,7 +46,7 @@ if "stages.gather" in sys.orig_argv:
 
 
 class Shape:
-    """What stands behind a source: a server's answers, files in the project, and the classes that must come out."""
+    """What a source reads: a server's answers, files in the project; and the classes to expect."""
 
     def __init__(self, project: Project, server: Server) -> None:
         self.project, self.server = project, server
@@ -125,7 +126,7 @@ def tgz(files: dict[str, bytes]) -> bytes:
 
 
 def pets() -> Iterator[tuple[str, bytes]]:
-    """Pictures beside Matlab files, and trimaps that are PNGs but no pets, with what a Mac leaves behind."""
+    """Pictures beside Matlab files, trimaps that are PNGs but not pets, and a Mac's own files."""
     number = 0
     for breed in ("Abyssinian", "Bombay", "great_pyrenees", "yorkshire_terrier"):
         for i in range(1, 11):

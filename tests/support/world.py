@@ -1,4 +1,4 @@
-"""What the tests of gather need: a web server on 127.0.0.1 that behaves as told, and a project that gathers from it."""
+"""What the tests of gather need: a web server that behaves as told, and a project that uses it."""
 
 import csv
 import io
@@ -18,6 +18,10 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 from PIL import Image
 from ruamel.yaml import YAML
+
+from pawprint.params import check
+from pawprint.sources import Found
+from pawprint.sources.folder import FolderOptions, find_pictures
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOS = ROOT.parent / "shared" / "data"
@@ -88,7 +92,7 @@ class Listener(ThreadingHTTPServer):
 
 
 class Server:
-    """Answers with `answers[path]`: bytes, or a function of the handler. Counts what it was asked."""
+    """Answers with `answers[path]`: bytes, or a function of the handler. Counts requests."""
 
     def __init__(self, answers: dict[str, bytes | Callable[[Handler], None]]) -> None:
         self.answers = answers
@@ -225,6 +229,11 @@ def reset(handler: Handler) -> None:
     handler.connection.close()
 
 
+def redirect(handler: Handler, to: str, status: int = 302) -> None:
+    """Say that the file is elsewhere."""
+    handler.reply(status, b"", Location=to)
+
+
 def tar(path: Path, files: dict[str, bytes], *extra: tarfile.TarInfo, mode: str = "w:gz") -> Path:
     with tarfile.open(path, mode) as file:
         for name, content in files.items():
@@ -236,8 +245,28 @@ def tar(path: Path, files: dict[str, bytes], *extra: tarfile.TarInfo, mode: str 
     return path
 
 
+def fill(root: Path, *names: str) -> Path:
+    """Write a picture of its own under each name."""
+    for number, name in enumerate(names):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(number))
+    return root
+
+
+def from_folder(root: Path, **options: object) -> list[Found]:
+    """What the source `folder` finds there, with these lines in its yaml."""
+    checked = check({"kind": "folder", **options}, FolderOptions, "", Path("x.yaml"))
+    return list(find_pictures(checked, root))
+
+
+def offered(items: list[Found]) -> list[tuple[str, ...]]:
+    """The name, label, split and group of everything found."""
+    return [(item.url, item.label, item.split, item.group) for item in items]
+
+
 class Engine:
-    """Speaks the part of DuckDuckGo's image search that ddgs asks for: a token, then pages of results."""
+    """Speaks the part of DuckDuckGo's image search that ddgs needs: a token, then results."""
 
     def __init__(self, results: dict[str, int], refuse: int = 0, base: str = "") -> None:
         self.results, self.refuse, self.base, self.asked = results, refuse, base, []

@@ -1,4 +1,4 @@
-"""The downloader over HTTPS and through a proxy: names are checked by certificate, addresses before they are asked."""
+"""The downloader over HTTPS and through a proxy: names are checked by their certificates."""
 
 import shutil
 import ssl
@@ -18,7 +18,10 @@ def https(tmp_path: Path):
     """A server with a certificate of its own making for the name localhost."""
     if not shutil.which("openssl"):
         pytest.skip("needs openssl")
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost "
+        "-addext subjectAltName=DNS:localhost"
+    )
     subprocess.run(
         [*command.split(), "-keyout", "key", "-out", "cert"],
         cwd=tmp_path,

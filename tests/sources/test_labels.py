@@ -1,0 +1,65 @@
+"""Labels, splits and groups by the names of files or by a table."""
+
+from pathlib import Path
+
+import pytest
+
+from pawprint.params import StageError
+from tests.support.world import fill, from_folder
+
+
+def test_a_folder_can_be_shared_out_between_two_splits_always_in_the_same_way(tmp_path: Path):
+    root = fill(tmp_path, *(f"valid/cat/{i}.jpg" for i in range(40)))
+    items = from_folder(root, splits={"valid": ["valid", "test"]})
+    splits = [item.split for item in items]
+    assert set(splits) == {"valid", "test"}
+    assert 8 <= splits.count("test") <= 32
+    assert splits == [item.split for item in from_folder(root, splits={"valid": ["valid", "test"]})]
+
+
+def test_labels_come_from_file_names_by_pattern(tmp_path: Path):
+    root = fill(tmp_path, "Abyssinian_1.jpg", "great_pyrenees_12.jpg")
+    assert [item.label for item in from_folder(root, labels="pattern", pattern=r"^(.+)_\d+")] == [
+        "Abyssinian",
+        "great_pyrenees",
+    ]
+    either = r"^(?:(?P<cat>[A-Z])|(?P<dog>[a-z]))"
+    assert [item.label for item in from_folder(root, labels="pattern", pattern=either)] == [
+        "cat",
+        "dog",
+    ]
+    both = r"^(?P<label>[a-zA-Z_]+)_(?P<group>\d)"
+    assert [
+        (item.label, item.group) for item in from_folder(root, labels="pattern", pattern=both)
+    ] == [
+        ("Abyssinian", "1"),
+        ("great_pyrenees", "1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"labels": "pattern"}, "should hold the key pattern"),
+        (
+            {"labels": "pattern", "pattern": "("},
+            "pattern is '\\('; it should be a regular expression",
+        ),
+        ({"labels": "pattern", "pattern": "a"}, "should have a group"),
+        ({"labels": "pattern", "pattern": "^(x)"}, r"'\^\(x\)' does not match a/1.jpg"),
+        ({"labels": "table", "table": "none.csv"}, "none.csv is missing"),
+        (
+            {"labels": "table", "table": "bad.csv"},
+            "has the columns file, breed; it should have file and label",
+        ),
+        ({"labels": "table", "table": "out.csv"}, r"out.csv, line 2: ../secret.jpg leads outside"),
+        ({"label": "parent"}, "unknown key label .*did you mean labels"),
+        ({"splits": {"train": "training"}}, "splits"),
+    ],
+)
+def test_labels_that_cannot_be_had_are_explained(tmp_path: Path, options: dict, message: str):
+    fill(tmp_path, "a/1.jpg")
+    (tmp_path / "bad.csv").write_text("file,breed\na/1.jpg,x\n")
+    (tmp_path / "out.csv").write_text("file,label\n../secret.jpg,x\n")
+    with pytest.raises(StageError, match=message):
+        from_folder(tmp_path, **{"include": "jpg$"} | options)
