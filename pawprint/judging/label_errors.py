@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from pawprint.pictures.batches import Pictures, load_pictures
-from pawprint.training.inference import run_in_batches
+from pawprint.training.inference import refuse_nan, run_in_batches
 from pawprint.training.model import Head, ModelConfig, body, create_model
 from pawprint.training.recipe import TrainParams
 
@@ -93,6 +93,7 @@ def describe(
 
     with torch.no_grad():
         both = run_in_batches(look_twice, model, pictures, config, device)
+    refuse_nan(both, "features")
     last, maps = both.tensor_split([Head(model).in_features], dim=1)
     return last.double().numpy(), maps.double().numpy()
 

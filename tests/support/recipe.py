@@ -1,11 +1,12 @@
 """A recipe for a tiny architecture."""
 
 from pawprint.training.recipe import TrainParams
+from tests.support.project import ROOT
 
 RECIPE = {
     "arch": "test_efficientnet",
     "pretrained": False,
-    "weights": "",
+    "weights": str(ROOT / "data/weights"),
     "seed": 1,
     "size": 64,
     "train_size": 64,
@@ -38,5 +39,5 @@ RECIPE = {
 STILL = {"mult": 1, "min_scale": 1, "flip": 0, "rotate": 0, "zoom": 1, "warp": 0, "lighting": 0}
 
 
-def recipe(**changes) -> TrainParams:
+def recipe(**changes: object) -> TrainParams:
     return TrainParams.model_validate({**RECIPE, **changes})

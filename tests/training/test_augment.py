@@ -1,4 +1,4 @@
-"""Random views: each change is the expected one, alone and composed, and all of them cost one interpolation."""
+"""Random views: each change is the expected one, and all of them cost one interpolation."""
 
 import math
 
@@ -10,8 +10,8 @@ from PIL import Image
 from pawprint.pictures.batches import load_picture
 from pawprint.training.augment import augment, geometry, lighting
 from pawprint.training.recipe import AugmentParams
+from tests.support.recipe import STILL
 
-STILL = {"mult": 1, "min_scale": 1, "flip": 0, "rotate": 0, "zoom": 1, "warp": 0, "lighting": 0}
 CORNERS = torch.tensor([[-1.0, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]])
 
 
@@ -24,13 +24,13 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def corners(maps: torch.Tensor) -> torch.Tensor:
-    """Where the corners of the views lie in the picture, (n, 4, 2)."""
+    """Return where the corners of the views lie in the picture, (n, 4, 2)."""
     reached = CORNERS @ maps.transpose(1, 2)
     return reached[..., :2] / reached[..., 2:]
 
 
 def ramp(size: int) -> torch.Tensor:
-    """A picture whose red grows from left to right and whose green grows from top to bottom, by one level a pixel."""
+    """Draw a picture whose red grows from left to right and green from top to bottom, by one."""
     y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
     return torch.stack((x, y, torch.zeros_like(x)), dim=-1).to(torch.uint8)[None]
 
@@ -64,7 +64,7 @@ def test_a_zoom_enlarges_three_views_in_four_and_shows_no_border():
 
 
 def test_a_warp_is_the_perspective_that_its_tilt_asks_for():
-    """Points of the view divide by 1 + (tilt_x x + tilt_y y) / 2; straight lines stay straight, the centre stays."""
+    """Points of the view divide by 1 + (tilt_x x + tilt_y y) / 2: lines and the centre stay."""
     maps = geometry(2000, params(warp=0.4), generator())
     tilt = maps[:, 2, :2] * 2
     assert torch.equal(maps[:, :2], torch.eye(3)[:2].expand(2000, 2, 3))
@@ -154,3 +154,23 @@ def test_a_wide_picture_becomes_square_as_asked(tmp_path, resize, left, top):
 def test_a_mult_that_turns_views_inside_out_is_refused(changes):
     with pytest.raises(ValueError, match="below 1 when multiplied by mult"):
         params(**changes)
+
+
+def test_without_augmentation_a_view_is_the_picture():
+    pictures = torch.randint(0, 256, (3, 48, 48, 3), dtype=torch.uint8)
+    views = augment(pictures, 48, params(), generator())
+    assert torch.allclose(views, pictures.float() / 255, atol=1e-4)
+
+
+def test_a_flip_is_a_mirror():
+    pictures = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
+    views = augment(pictures, 32, params(flip=1), generator())
+    assert torch.allclose(views, pictures.flip(2).float() / 255, atol=1e-4)
+
+
+def test_crops_stay_inside_the_picture_and_keep_their_share():
+    maps = geometry(500, params(min_scale=0.3), generator())
+    assert corners(maps).abs().max() <= 1 + 1e-5
+    area = maps[:, 0, 0].abs() * maps[:, 1, 1].abs()
+    assert 0.25 < area.min() < 0.4
+    assert area.max() > 0.9

@@ -10,7 +10,7 @@ from pawprint.training.fold import ConvNorm, fold
 
 
 def trained(arch: str) -> nn.Module:
-    """A model in float64 whose batch-norms have statistics and weights as after training."""
+    """Return a model in float64 whose batch-norms have statistics and weights of a trained one."""
     torch.manual_seed(0)
     model = timm.create_model(arch, num_classes=3).double().eval()
     for module in model.modules():

@@ -1,239 +1,61 @@
-"""Training: exact, restartable in the sense that the same input gives the same bytes, and honest about failure."""
+"""The loop: what both phases learn, that a killed training goes on, and that divergence is said."""
 
-import json
+import math
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
-from pawprint.params import StageError, check
-from pawprint.training.augment import augment, geometry
-from pawprint.training.learner import batch_sizes, layer_groups
-from pawprint.training.model import (
-    Head,
-    body,
-    create_model,
-    load_model,
-    packaged_weights,
-    save_model,
+from pawprint.params import StageError
+from pawprint.training import learner as module
+from pawprint.training.checkpoint import Checkpoint
+from pawprint.training.inference import run_in_batches
+from pawprint.training.learner import (
+    Learner,
+    Phase,
+    batch_sizes,
+    fine_tune,
+    forward_backward,
+    frozen_phase,
+    full_phase,
+    keep_statistics,
 )
-from pawprint.training.recipe import AugmentParams, TrainParams
-from pawprint.training.schedule import one_cycle
-from tests.support.project import ROOT, Project
-from tests.support.recipe import RECIPE, STILL, recipe
+from tests.support.learner import CPU, make_learner, same, trained
+from tests.support.recipe import STILL
 
 
-def prepare(small: Project) -> None:
-    for name in ("gather", "verify", "split", "lr_find"):
-        small.stage(name)
+def highest(phase: Phase) -> list[float]:
+    """Return the highest learning rate of each group of layers."""
+    return [lr for _, lr in phase.groups]
 
 
-def train(small: Project, name: str, **environment: str) -> bytes:
-    arguments = [
-        "--table",
-        "data/split.csv",
-        "--model",
-        f"models/{name}.safetensors",
-        "--metrics",
-        f"metrics/{name}",
-    ]
-    small.stage("train", *arguments, **environment)
-    return (small.path / f"models/{name}.safetensors").read_bytes()
+def test_a_pair_of_learning_rates_goes_from_the_first_layers_to_the_head():
+    lrs = highest(full_phase(make_learner(lrs=(1e-5, 1e-3), method="fit_one_cycle")))
+    assert (lrs[0], lrs[-1]) == pytest.approx((1e-5, 1e-3))
 
 
-def test_an_architecture_with_a_fixed_input_is_made_for_the_size_or_refused_by_name():
-    model, config = create_model(recipe(arch="test_vit", size=96, train_size=64), ["a", "b"])
-    for size in (96, 64):
-        assert model(torch.zeros(2, 3, size, size)).shape == (2, 2)
-    assert config.size == 96
-    with pytest.raises(
-        StageError,
-        match=r"train.train_size is 64, and mixer_s16_224 takes no .* it was made for 224",
-    ):
-        create_model(recipe(arch="mixer_s16_224", size=224, train_size=64), ["a", "b"])
+def test_fine_tune_halves_the_learning_rates_for_the_whole_model_as_fastai_does():
+    learner = make_learner(lrs=(1e-5, 1e-3), method="fine_tune")
+    assert highest(frozen_phase(learner)) == [1e-3]
+    lrs = highest(full_phase(learner))
+    assert (lrs[0], lrs[-1]) == pytest.approx((5e-6, 5e-4))
 
 
-def test_sizes_are_the_architectures_own_unless_set():
-    def sizes(**changes: object) -> tuple[int, int]:
-        params = recipe(**{"size": "auto", "train_size": "auto", **changes})
-        return params.size, params.train_size
-
-    assert sizes(arch="tf_efficientnet_lite0") == (224, 176)
-    assert sizes(arch="tf_efficientnet_lite2") == (260, 208)
-    assert sizes(arch="vit_base_patch16_384") == (384, 384)  # takes one size only
-    assert sizes(arch="tf_efficientnet_lite0", size=96) == (96, 80)
-    assert sizes(arch="tf_efficientnet_lite0", size=32) == (32, 32)
-    assert sizes(arch="tf_efficientnet_lite0", train_size=128) == (224, 128)
-    for value, reason in (
-        ("large", "a number of pixels, or auto"),
-        (16, "greater than or equal to 32"),
-    ):
-        with pytest.raises(StageError, match=f"train.size is {value!r}; it should be {reason}"):
-            check(
-                {**RECIPE, "size": value, "train_size": "auto"},
-                TrainParams,
-                "train",
-                ROOT / "params.yaml",
-            )
-    unknown = {**RECIPE, "arch": "resnet1x", "size": "auto", "train_size": "auto"}
-    with pytest.raises(
-        StageError, match=r"params.yaml: train.arch is 'resnet1x'; it should be a name [^;]*$"
-    ):
-        check(unknown, TrainParams, "train", ROOT / "params.yaml")
-
-
-def test_a_head_may_be_a_convolution_or_two_layers_but_must_make_the_answers_from_the_features():
-    for arch in ("levit_128s", "repvit_m0_9", "resnetv2_18"):
-        model, _ = create_model(recipe(arch=arch, size=224, train_size=224), ["a", "b", "c"])
-        assert Head(model).out_features == 3
-        assert all(layer.weight.abs().sum() == 0 for layer in Head(model).linear())
-        for layer in Head(model).linear():
-            nn.init.normal_(layer.weight)
-        pictures = torch.rand(2, 3, 224, 224)
-        with torch.no_grad():
-            expected, found = model.eval()(pictures), Head(model)(body(model, pictures))
-        assert expected.shape == (2, 3)
-        assert expected.abs().max() > 1e-3
-        assert torch.allclose(found, expected, atol=1e-6, rtol=1e-3)
-    for arch in ("deit_tiny_distilled_patch16_224", "caformer_s18"):
-        with pytest.raises(
-            StageError, match=rf"train.arch is '{arch}', which does not end in a linear layer"
-        ):
-            create_model(recipe(arch=arch, size=224, train_size=224), ["a", "b"])
-
-
-def test_training_twice_gives_the_same_bytes(small: Project):
-    prepare(small)
-    first = train(small, "one", PYTHONHASHSEED="1", TZ="Asia/Tokyo")
-    second = train(small, "two", PYTHONHASHSEED="2", LC_ALL="C")
-    assert first == second
-    for ending in ("json", "csv"):
-        assert (small.path / f"metrics/one.{ending}").read_bytes() == (
-            small.path / f"metrics/two.{ending}"
-        ).read_bytes()
-    small.edit(**{"train.seed": 43})
-    assert train(small, "three") != first
-
-
-def test_a_trained_model_beats_chance(small: Project):
-    small.edit(**{"train.epochs": 6, "train.lr": [0.02, 0.02]})
-    prepare(small)
-    train(small, "one")
-    figures = json.loads((small.path / "metrics/one.json").read_text())
-    assert figures["error_rate"] <= 0.25
-    assert figures["train_pictures"] == 36
-    assert figures["valid_pictures"] == 12
-
-
-def test_divergence_names_the_learning_rate(small: Project):
-    small.edit(**{"train.lr": [10, 10], "train.epochs": 40, "train.label_smoothing": 0.0})
-    prepare(small)
-    arguments = [
-        "--table",
-        "data/split.csv",
-        "--model",
-        "models/x.safetensors",
-        "--metrics",
-        "metrics/x",
-    ]
-    done = small.run("python", "-m", "stages.train", *arguments)
-    assert done.returncode == 1
-    assert "train.lr" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (small.path / "models/x.safetensors").exists()
-
-
-def test_lr_find_gives_a_rate_that_auto_can_take(small: Project):
-    small.edit(**{"train.lr": "auto"})
-    prepare(small)
-    found = json.loads((small.path / "metrics/lr_find.json").read_text())
-    if found["valley"] is None:
-        assert found["note"]
-    else:
-        train(small, "one")
-        assert json.loads((small.path / "metrics/one.json").read_text())["lr"] == found["valley"]
-
-
-def test_a_saved_model_comes_back_the_same_with_its_configuration(tmp_path):
-    model, config = create_model(recipe(), ["a", "b", "c"])
-    save_model(tmp_path / "m.safetensors", model, config)
-    again, same = load_model(tmp_path / "m.safetensors")
-    picture = torch.rand(2, 3, 64, 64)
-    assert same == config
-    assert torch.equal(model.eval()(picture), again(picture))
-
-
-def test_a_file_that_is_no_model_is_named(tmp_path):
-    (tmp_path / "m.safetensors").write_bytes(b"not a model")
-    with pytest.raises(StageError, match=r"m\.safetensors is not a model"):
-        load_model(tmp_path / "m.safetensors")
-
-
-def test_the_packaged_weights_fill_the_body_and_leave_the_head_new():
-    model, config = create_model(recipe(arch="tf_efficientnet_lite0", pretrained=True), ["a", "b"])
-    stored = torch.load(packaged_weights("tf_efficientnet_lite0"), weights_only=True)
-    assert torch.equal(model.conv_stem.weight, stored["_conv_stem.weight"])
-    assert torch.equal(model.bn2.running_var, stored["_bn1.running_var"])
-    assert model.classifier.weight.shape == (2, 1280)
-    assert model.classifier.weight.abs().sum() == 0
-    assert config.mean == (0.5, 0.5, 0.5)
-    assert config.interpolation == "bicubic"
-
-
-def test_an_architecture_without_weights_at_hand_is_an_error(monkeypatch):
-    import timm
-
-    def unreachable(*_, pretrained: bool, **__):
-        raise OSError("the hub is not to be reached")
-
-    monkeypatch.setattr(timm, "create_model", unreachable)
-    with pytest.raises(StageError, match=r"train\.arch is 'resnet18'.*train\.pretrained: false"):
-        create_model(recipe(arch="resnet18", pretrained=True), ["a", "b"])
-
-
-def test_weights_come_from_a_file_and_a_wrong_file_is_named(tmp_path):
-    model, config = create_model(recipe(), ["a", "b", "c"])
-    save_model(tmp_path / "w.safetensors", model, config)
-    other, _ = create_model(recipe(weights=str(tmp_path / "w.safetensors")), ["a", "b"])
-    assert torch.equal(other.conv_stem.weight, model.conv_stem.weight)
-    with pytest.raises(StageError, match=r"nowhere\.pth', which does not exist"):
-        create_model(recipe(weights="nowhere.pth"), ["a", "b"])
-    with pytest.raises(StageError, match="does not fit the architecture"):
-        create_model(
-            recipe(arch="test_resnet", weights=str(tmp_path / "w.safetensors")), ["a", "b"]
-        )
-
-
-def test_without_augmentation_a_view_is_the_picture():
-    pictures = torch.randint(0, 256, (3, 48, 48, 3), dtype=torch.uint8)
-    views = augment(
-        pictures, 48, AugmentParams.model_validate(STILL), torch.Generator().manual_seed(0)
+def test_sgdr_trains_in_cycles():
+    rows, _ = trained(
+        method="sgdr", epochs=3, cycle_len=1, cycle_mult=2, lrs=(1e-3, 1e-3), freeze_epochs=0
     )
-    assert torch.allclose(views, pictures.float() / 255, atol=1e-4)
+    done = (2 / 3, 2 / 6, 5 / 6)  # of its cycle at the last of an epoch's three steps
+    factors = [(1 + math.cos(math.pi * part)) / 2 for part in done]
+    assert [row["lr"] for row in rows] == pytest.approx([1e-3 * factor for factor in factors])
 
 
-def test_a_flip_is_a_mirror():
-    pictures = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
-    params = AugmentParams.model_validate({**STILL, "flip": 1})
-    views = augment(pictures, 32, params, torch.Generator().manual_seed(0))
-    assert torch.allclose(views, pictures.flip(2).float() / 255, atol=1e-4)
-
-
-def test_crops_stay_inside_the_picture_and_keep_their_share():
-    params = AugmentParams.model_validate({**STILL, "min_scale": 0.3})
-    maps = geometry(500, params, torch.Generator().manual_seed(0))
-    corners = torch.tensor([[x, y, 1.0] for x in (-1, 1) for y in (-1, 1)])
-    reached = corners @ maps.transpose(1, 2)
-    assert reached[..., :2].abs().max() <= 1 + 1e-5
-    area = maps[:, 0, 0].abs() * maps[:, 1, 1].abs()
-    assert 0.25 < area.min() < 0.4
-    assert area.max() > 0.9
-
-
-def test_one_cycle_rises_and_falls_as_fastai_does():
-    assert one_cycle(0) == pytest.approx((0.2, 0.95))
-    assert one_cycle(0.3) == pytest.approx((1, 0.85))
-    assert one_cycle(1) == pytest.approx((1e-5, 0.95))
+def test_each_method_trains_another_model():
+    ends = [trained(method=method)[1] for method in ("fine_tune", "fit_one_cycle", "sgdr")]
+    assert not same(ends[0], ends[1])
+    assert not same(ends[0], ends[2])
+    assert not same(ends[1], ends[2])
 
 
 def test_batches_are_nearly_equal():
@@ -242,18 +64,181 @@ def test_batches_are_nearly_equal():
     assert batch_sizes(3, 32) == [3]
 
 
-def test_layers_learn_faster_towards_the_head():
-    model, _ = create_model(recipe(), ["a", "b"])
-    groups = layer_groups(model, 1e-5, 1e-3)
-    rates = [rate for _, rate in groups]
-    assert rates == sorted(rates)
-    assert rates[0] == pytest.approx(1e-5)
-    assert rates[-1] == pytest.approx(1e-3)
-    assert sum(len(named) for named, _ in groups) == len(list(model.parameters()))
-    assert "classifier.weight" in dict(groups[-1][0])
+class Killed(BaseException):
+    """In place of the signal."""
 
 
-def test_params_yaml_is_the_recipe_it_says():
-    from pawprint.params import load_params
+class Fragile(Checkpoint):
+    """A checkpoint whose process dies after a number of saves."""
 
-    assert load_params("train", TrainParams, ROOT / "params.yaml").arch == "tf_efficientnet_lite0"
+    def __init__(self, path: Path, fingerprint: str, saves: int) -> None:
+        super().__init__(path, fingerprint)
+        self.saves = saves
+
+    def save(self, **state: object) -> None:
+        super().save(**state)
+        self.saves -= 1
+        if not self.saves:
+            raise Killed
+
+
+@pytest.mark.parametrize("saves", [1, 2, 4])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"mixup": 0.4, "ema": 0.9, "precision": "bf16", "method": "sgdr"}, {"precision": "fp16"}],
+)
+def test_a_training_goes_on_from_any_epoch_to_the_same_bits(tmp_path, monkeypatch, saves, changes):
+    path = tmp_path / "models/.x.checkpoint"
+    rows, state = trained(**changes)
+    with pytest.raises(Killed):
+        fine_tune(make_learner(checkpoint=Fragile(path, "f", saves=saves), **changes))
+    again = make_learner(checkpoint=Checkpoint(path, "f"), **changes)
+    steps = []
+
+    def counted(*arguments: object) -> float:
+        steps.append(1)
+        return forward_backward(*arguments)
+
+    monkeypatch.setattr(module, "forward_backward", counted)
+    assert fine_tune(again) == rows
+    assert same(state, again.model.state_dict())
+    # the epochs before are not trained again: three steps an epoch
+    assert len(steps) == 3 * (4 - saves)
+
+
+def test_dropout_goes_on_to_the_same_bits_too(tmp_path):
+    def with_dropout(checkpoint: Checkpoint | None = None) -> Learner:
+        learner = make_learner(checkpoint)
+        learner.model.drop_rate = 0.5
+        return learner
+
+    whole, plain, path = with_dropout(), make_learner(), tmp_path / ".x.checkpoint"
+    assert fine_tune(whole) != fine_tune(plain)
+    with pytest.raises(Killed):
+        fine_tune(with_dropout(Fragile(path, "f", saves=2)))
+    torch.rand(5)
+    again = with_dropout(Checkpoint(path, "f"))
+    assert fine_tune(again) == whole.rows
+    assert same(whole.model.state_dict(), again.model.state_dict())
+
+
+def test_a_checkpoint_of_the_frozen_epochs_alone_gives_the_head_back(tmp_path):
+    path = tmp_path / ".x.checkpoint"
+    rows, state = trained(epochs=0)
+    fine_tune(make_learner(checkpoint=Checkpoint(path, "f"), epochs=0))
+    again = make_learner(checkpoint=Checkpoint(path, "f"), epochs=0)
+    assert fine_tune(again) == rows
+    assert same(state, again.model.state_dict())
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
+def test_a_lower_precision_is_used_and_comes_near(name, dtype):
+    rows, state = trained(augment=STILL)
+    learner, seen = make_learner(precision=name, augment=STILL), set()
+    learner.model.conv_stem.register_forward_hook(
+        lambda _, __, output: seen.add((len(output) > 1, output.dtype))
+    )
+    low = fine_tune(learner)
+    # a single picture is only for trying the folded model
+    assert {kind for is_batch, kind in seen if is_batch} == {dtype}
+    assert {tensor.dtype for tensor in learner.model.parameters()} == {torch.float32}
+    assert low[-1]["train_loss"] == pytest.approx(rows[-1]["train_loss"], abs=0.03)
+    assert not same(state, learner.model.state_dict())
+
+
+def test_mixup_is_in_the_loss_of_both_phases():
+    rows, _ = trained()
+    mixed, _ = trained(mixup=5.0)
+    assert all(a["train_loss"] != b["train_loss"] for a, b in zip(rows, mixed, strict=True))
+
+
+@pytest.mark.parametrize("changes", [{}, {"mixup": 0.4}, {"class_weights": "balanced"}])
+def test_a_batch_computed_in_parts_has_the_gradients_of_the_whole(monkeypatch, changes):
+    def gradients(at_a_time: int) -> tuple[float, torch.Tensor, list[int]]:
+        monkeypatch.setitem(module.AT_A_TIME, "cpu", at_a_time)
+        learner = make_learner(batch_size=20, **changes)
+        phase, calls = full_phase(learner), []
+        keep_statistics(phase.module.train())
+        phase.module.register_forward_hook(lambda _, inputs, __: calls.append(len(inputs[0])))
+        scaler = torch.amp.GradScaler("cpu", enabled=False)
+        loss = forward_backward(learner, phase.module, phase.inputs, torch.arange(20), scaler)
+        found = [parameter.grad.flatten() for parameter in learner.model.parameters()]
+        return loss, torch.cat(found), calls
+
+    loss, expected, calls = gradients(20)
+    in_parts, found, parts = gradients(8)
+    assert (calls, parts) == ([20], [7, 7, 6])
+    assert in_parts == pytest.approx(loss)
+    assert expected.abs().max() > 1e-3
+    assert torch.allclose(found, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_the_averaged_weights_are_the_model_that_was_judged():
+    plain, state = trained()
+    learner = make_learner(ema=0.99)
+    rows = fine_tune(learner)
+    # training itself is the same
+    assert [row["train_loss"] for row in rows] == [row["train_loss"] for row in plain]
+    assert not same(state, learner.model.state_dict())
+    model, data = learner.model, learner.data
+    with torch.no_grad():
+        logits = run_in_batches(model, model, data.valid, learner.config, CPU)
+    loss = learner.loss(logits, data.valid_targets).item()
+    assert loss == pytest.approx(rows[-1]["valid_loss"], abs=1e-6)
+
+
+def test_a_loss_far_above_guessing_has_diverged():
+    with pytest.raises(
+        StageError, match=r"the loss is .* diverged .*rate of up to 10 .*set a lower train\.lr"
+    ):
+        trained(lrs=(10, 10), epochs=20, freeze_epochs=0, method="fit_one_cycle")
+
+
+def test_rows_hold_nothing_that_changes_between_runs():
+    rows, _ = trained()
+    assert list(rows[0]) == [
+        "epoch",
+        "step",
+        "phase",
+        "lr",
+        "train_loss",
+        "valid_loss",
+        "error_rate",
+    ]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
+    assert [row["step"] for row in rows] == [3, 6, 9, 12, 15]
+
+
+def test_too_many_processes_for_a_batch_are_an_error(monkeypatch):
+    monkeypatch.setattr(module, "processes", partial(tuple, (0, 8)))
+    with pytest.raises(StageError, match="8 processes are more than the pictures of a batch"):
+        make_learner()
+
+
+def spoil(learner: Learner, name: str) -> Learner:
+    """Make the weights of one layer NaN."""
+    with torch.no_grad():
+        learner.model.get_parameter(name).fill_(math.nan)
+    return learner
+
+
+@pytest.mark.parametrize("phase", ["frozen", "full"])
+def test_a_loss_that_is_nan_ends_in_a_line_that_names_the_learning_rate(phase):
+    learner = make_learner(**({"freeze_epochs": 0} if phase == "full" else {}))
+    spoil(learner, "classifier.weight")
+    with pytest.raises(StageError, match=rf"loss is nan in epoch 1: .* {phase} .*train\.lr"):
+        fine_tune(learner)
+
+
+def test_a_valid_loss_that_is_nan_ends_in_a_line_that_names_the_learning_rate(monkeypatch):
+    """JSON has no NaN: the metrics could not be written."""
+    learner = make_learner(freeze_epochs=0)
+    nan = torch.full((9, 3), math.nan)
+    monkeypatch.setattr(module, "run_in_batches", lambda *_: nan)
+    with pytest.raises(StageError, match=r"the loss is nan in epoch 1: .*train\.lr"):
+        fine_tune(learner)
+
+
+def test_features_that_are_nan_end_in_a_line_that_names_the_weights():
+    with pytest.raises(StageError, match=r"the model's features are not numbers .*train\.weights"):
+        fine_tune(spoil(make_learner(), "conv_stem.weight"))

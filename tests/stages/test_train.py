@@ -1,6 +1,5 @@
-"""Training as processes see it: killed and started again, and shared by two of them."""
+"""The stage train: the same bytes twice, killed and started again, shared by two processes."""
 
-import json
 import os
 import signal
 import subprocess
@@ -13,27 +12,30 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from pawprint.tables import read_json, write_json
 from tests.support.project import Project, make_pictures
 
-ONE_THREAD = {
-    "OMP_NUM_THREADS": "1"
-}  # as torchrun sets it; and threads on busy cores wait for each other
+# as torchrun sets it; and threads on busy cores wait for each other
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 def prepare(small: Project) -> None:
+    """Run the stages before train, with the learning rate that params.yaml has as a number."""
     for name in ("gather", "verify", "split"):
         small.stage(name)
+    write_json(small.path / "metrics/lr_find.json", {"valley": None})
+    small.stage("lr")
 
 
 def arguments(name: str) -> list[str]:
-    return [
-        "--table",
-        "data/split.csv",
-        "--model",
-        f"models/{name}.safetensors",
-        "--metrics",
-        f"metrics/{name}",
-    ]
+    line = f"--table data/split.csv --model models/{name}.safetensors --metrics metrics/{name}"
+    return line.split()
+
+
+def train(small: Project, name: str, **environment: str) -> list[bytes]:
+    """Run the stage, and return what it wrote."""
+    small.stage("train", *arguments(name), **ONE_THREAD, **environment)
+    return outputs(small, name)
 
 
 def outputs(project: Project, name: str) -> list[bytes]:
@@ -42,7 +44,7 @@ def outputs(project: Project, name: str) -> list[bytes]:
 
 
 def kill_after_a_checkpoint(project: Project, name: str) -> None:
-    """Start a training and send it SIGKILL once it has left the state of an epoch of the whole model."""
+    """Start a training and send it SIGKILL once it has saved an epoch of the whole model."""
     checkpoint = project.path / f"models/.{name}.checkpoint"
     command = [sys.executable, "-m", "stages.train", *arguments(name)]
     process = subprocess.Popen(
@@ -55,9 +57,8 @@ def kill_after_a_checkpoint(project: Project, name: str) -> None:
     seen, deadline = set(), time.monotonic() + 120
     while len(seen) < 2 and process.poll() is None and time.monotonic() < deadline:
         if checkpoint.exists():
-            seen.add(
-                checkpoint.stat().st_ino
-            )  # a new file each time: of the frozen epochs, of the first whole one
+            # a new file each time: of the frozen epochs, of the first of the whole model
+            seen.add(checkpoint.stat().st_ino)
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, process.stderr.read()
@@ -67,21 +68,19 @@ def kill_after_a_checkpoint(project: Project, name: str) -> None:
 def test_dvc_repro_takes_a_killed_training_to_the_same_bytes(small: Project):
     small.edit(**{"train.epochs": 8, "train.ema": 0.9, "train.mixup": 0.2})
     prepare(small)
-    small.stage("train", *arguments("whole"), **ONE_THREAD)
+    whole = train(small, "whole")
     assert not (small.path / "models/.whole.checkpoint").exists()
     kill_after_a_checkpoint(small, "first")
     assert not (small.path / "models/first.safetensors").exists()
-    for name in ("models/first.safetensors", "metrics/train.csv", "metrics/lr_find.json"):
-        (small.path / name).write_text(
-            "{}"
-        )  # outs of an older run, which DVC removes first, and a dep
+    for name in ("models/first.safetensors", "metrics/train.csv"):
+        (small.path / name).write_text("{}")  # outs of an older run, which DVC removes first
     subprocess.run(["git", "init", "-q"], cwd=small.path, check=True)
     assert small.run("dvc", "init", "-q").returncode == 0
     done = small.run("dvc", "repro", "--single-item", "train", **ONE_THREAD)
     assert done.returncode == 0, done.stderr + done.stdout
     assert "going on after epoch" in done.stderr + done.stdout
     files = ("models/first.safetensors", "metrics/train.csv", "metrics/train.json")
-    assert [(small.path / file).read_bytes() for file in files] == outputs(small, "whole")
+    assert [(small.path / file).read_bytes() for file in files] == whole
     assert not (small.path / "models/.first.checkpoint").exists()
 
 
@@ -90,64 +89,70 @@ def test_other_params_do_not_go_on_from_what_was_left(small: Project):
     prepare(small)
     kill_after_a_checkpoint(small, "killed")
     small.edit(**{"train.lr": 0.001, "train.epochs": 2})
+    small.stage("lr")
     done = small.stage("train", *arguments("killed"), **ONE_THREAD)
     assert "going on" not in done.stderr
-    small.stage("train", *arguments("whole"), **ONE_THREAD)
-    assert outputs(small, "killed") == outputs(small, "whole")
+    assert outputs(small, "killed") == train(small, "whole")
 
 
 def test_two_processes_train_the_model_of_one(small: Project):
-    make_pictures(small.path / "data/own", {"blue": 11})  # another weight than the other classes'
+    make_pictures(small.path / "data/own", {"blue": 11})  # rarer, so of another weight
     small.edit(**{"train.batch_size": 9, "train.lr": [0.01, 0.01]})  # shares of unequal size
     small.edit(**{"train.mixup": 0.4, "train.class_weights": "balanced"})
     prepare(small)
-    small.stage("train", *arguments("one"), **ONE_THREAD)
-    torchrun = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-    ]
-    done = small.run(*torchrun, "-m", "stages.train", *arguments("two"), **ONE_THREAD)
+    train(small, "one")
+    torchrun = "-m torch.distributed.run --standalone --nproc-per-node 2 -m stages.train"
+    done = small.run(sys.executable, *torchrun.split(), *arguments("two"), **ONE_THREAD)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("at the last epoch") == 1  # only one of them reports and writes
     one, two = (load_file(small.path / f"models/{name}.safetensors") for name in ("one", "two"))
     difference = max(np.abs(one[name] - two[name]).max() for name in one)
-    assert (
-        difference < 1e-5
-    )  # 3e-7 was measured; shares that are weighted wrongly, or not split, give 1e-2
+    # 3e-7 was measured; shares that are weighted wrongly, or not split, give 1e-2
+    assert difference < 1e-5
     tables = [pd.read_csv(small.path / f"metrics/{name}.csv") for name in ("one", "two")]
     pd.testing.assert_frame_equal(*tables, rtol=1e-4)
-    figures = [
-        json.loads((small.path / f"metrics/{name}.json").read_text()) for name in ("one", "two")
-    ]
+    figures = [read_json(small.path / f"metrics/{name}.json") for name in ("one", "two")]
     assert figures[0]["train_pictures"] == figures[1]["train_pictures"]
     assert not list((small.path / "models").glob(".*"))
 
 
-def test_a_sweep_without_descent_is_said_to_be_one_and_auto_refuses_it(small: Project):
+def test_training_twice_gives_the_same_bytes(small: Project):
     prepare(small)
-    small.edit(
-        **{"lr_find.start_lr": 1e-9, "lr_find.end_lr": 1e-8, "train.class_weights": "balanced"}
-    )
-    assert (
-        "lr_find: no suggestion: the loss never fell" in small.stage("lr_find", **ONE_THREAD).stderr
-    )
-    assert json.loads((small.path / "metrics/lr_find.json").read_text())["valley"] is None
-    small.edit(**{"train.lr": "auto"})
-    assert "train.lr is 'auto', but lr_find found no valley" in small.failing_stage(
-        "train", *arguments("x")
-    )
+    first = train(small, "one", PYTHONHASHSEED="1", TZ="Asia/Tokyo")
+    assert train(small, "two", PYTHONHASHSEED="2", LC_ALL="C") == first
+    small.edit(**{"train.seed": 43})
+    assert train(small, "three")[0] != first[0]
 
 
-def test_a_picture_that_is_gone_is_named(small: Project):
+def test_a_trained_model_beats_chance(small: Project):
+    small.edit(**{"train.epochs": 6, "train.lr": [0.02, 0.02]})
     prepare(small)
+    train(small, "one")
+    figures = read_json(small.path / "metrics/one.json")
+    assert figures["error_rate"] <= 0.25
+    assert figures["train_pictures"] == 36
+
+
+def test_divergence_is_one_line_that_names_the_learning_rate(small: Project):
+    small.edit(**{"train.lr": [10, 10], "train.epochs": 40, "train.label_smoothing": 0.0})
+    prepare(small)
+    assert "set a lower train.lr" in small.failing_stage("train", *arguments("x"))
+    assert not (small.path / "models/x.safetensors").exists()
+
+
+def test_what_is_missing_or_damaged_is_named_in_one_line(small: Project):
+    prepare(small)
+    weights = small.path / "data/weights/numbers.pth"
+    torch.save([1, 2, 3], weights)
+    line = small.failing_stage("train", *arguments("x"))
+    assert "train.weights: data/weights/numbers.pth holds no weights" in line
+    weights.unlink()
     table = pd.read_csv(small.path / "data/split.csv")
     gone = table.loc[table["split"] == "train", "path"].iloc[0]
     (small.path / gone).unlink()
     assert f"{gone} cannot be read" in small.failing_stage("train", *arguments("x"))
+    (small.path / "metrics/lr.json").unlink()
+    assert "metrics/lr.json is missing" in small.failing_stage("train", *arguments("x"))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
@@ -162,6 +167,4 @@ def test_a_gpu_gives_the_same_bytes_twice(small: Project, precision):
         }
     )
     prepare(small)
-    for name in ("one", "two"):
-        small.stage("train", *arguments(name))
-    assert outputs(small, "one") == outputs(small, "two")
+    assert train(small, "one") == train(small, "two")

@@ -1,0 +1,79 @@
+"""A model: any architecture of timm with a new head, saved and loaded without running code."""
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from pawprint.params import StageError
+from pawprint.training.model import Head, body, create_model, load_model, save_model
+from pawprint.training.weights import packaged_weights
+from tests.support.recipe import recipe
+
+
+def test_an_architecture_with_a_fixed_input_is_made_for_the_size_or_refused_by_name():
+    model, config = create_model(recipe(arch="test_vit", size=96, train_size=64), ["a", "b"])
+    for size in (96, 64):
+        assert model(torch.zeros(2, 3, size, size)).shape == (2, 2)
+    assert config.size == 96
+    with pytest.raises(
+        StageError,
+        match=r"train.train_size is 64, and mixer_s16_224 takes no .* it was made for 224",
+    ):
+        create_model(recipe(arch="mixer_s16_224", size=224, train_size=64), ["a", "b"])
+
+
+def test_a_head_may_be_a_convolution_or_two_layers_but_must_make_the_answers_from_the_features():
+    for arch in ("levit_128s", "repvit_m0_9", "resnetv2_18"):
+        model, _ = create_model(recipe(arch=arch, size=224, train_size=224), ["a", "b", "c"])
+        assert Head(model).out_features == 3
+        assert all(layer.weight.abs().sum() == 0 for layer in Head(model).linear())
+        for layer in Head(model).linear():
+            nn.init.normal_(layer.weight)
+        pictures = torch.rand(2, 3, 224, 224)
+        with torch.no_grad():
+            expected, found = model.eval()(pictures), Head(model)(body(model, pictures))
+        assert expected.shape == (2, 3)
+        assert expected.abs().max() > 1e-3
+        assert torch.allclose(found, expected, atol=1e-6, rtol=1e-3)
+    for arch in ("deit_tiny_distilled_patch16_224", "caformer_s18"):
+        with pytest.raises(
+            StageError, match=rf"train.arch is '{arch}', which does not end in a linear layer"
+        ):
+            create_model(recipe(arch=arch, size=224, train_size=224), ["a", "b"])
+
+
+def test_a_saved_model_comes_back_the_same_with_its_configuration(tmp_path):
+    model, config = create_model(recipe(), ["a", "b", "c"])
+    save_model(tmp_path / "m.safetensors", model, config)
+    again, same = load_model(tmp_path / "m.safetensors")
+    picture = torch.rand(2, 3, 64, 64)
+    assert same == config
+    assert torch.equal(model.eval()(picture), again(picture))
+
+
+def test_a_file_that_is_no_model_is_named(tmp_path):
+    (tmp_path / "m.safetensors").write_bytes(b"not a model")
+    with pytest.raises(StageError, match=r"m\.safetensors is not a model"):
+        load_model(tmp_path / "m.safetensors")
+
+
+def test_the_packaged_weights_fill_the_body_and_leave_the_head_new():
+    model, config = create_model(recipe(arch="tf_efficientnet_lite0", pretrained=True), ["a", "b"])
+    stored = torch.load(packaged_weights("tf_efficientnet_lite0"), weights_only=True)
+    assert torch.equal(model.conv_stem.weight, stored["_conv_stem.weight"])
+    assert torch.equal(model.bn2.running_var, stored["_bn1.running_var"])
+    assert model.classifier.weight.shape == (2, 1280)
+    assert model.classifier.weight.abs().sum() == 0
+    assert config.mean == (0.5, 0.5, 0.5)
+    assert config.interpolation == "bicubic"
+
+
+def test_an_architecture_without_weights_at_hand_is_an_error(monkeypatch):
+
+    def unreachable(*_, pretrained: bool, **__):
+        raise OSError("the hub is not to be reached")
+
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    with pytest.raises(StageError, match=r"train\.arch is 'resnet18'.*train\.pretrained: false"):
+        create_model(recipe(arch="resnet18", pretrained=True), ["a", "b"])
