@@ -119,7 +119,7 @@ def out_of_fold(
     for _ in range(2):
         probabilities = np.zeros((len(target), target.max() + 1))
         for draw in range(draws):
-            splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed + draw)
+            splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=(seed + draw) % 2**32)
             for fit, ask in splitter.split(turned, target, groups):
                 linear = LogisticRegression(C=20, max_iter=1000)
                 linear.fit(turned[fit], target[fit], weight[fit])

@@ -2,6 +2,7 @@
 
 import importlib
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,9 @@ def read_weights(path: Path) -> Weights:
         if path.suffix.lower() == ".safetensors":
             content: Any = load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of a damaged file, both raise many kinds
         raise StageError(f"train.weights: {path} holds no weights: {explain(error)}") from None
     weights = without_prefix(unwrap(content))
@@ -91,9 +94,9 @@ def read_weights(path: Path) -> Weights:
                 f"train.weights: {path} is damaged: {name} has values that are NaN or infinite"
             )
     if not weights:
-        kind = type(content).__name__
         raise StageError(
-            f"train.weights: {path} holds no weights: it should hold tensors by name, not a {kind}"
+            f"train.weights: {path} holds no weights: it should hold tensors by name, and holds a "
+            f"{type(content).__name__} without any"
         )
     return weights
 
@@ -119,8 +122,13 @@ def explain(error: Exception) -> str:
 
     torch's own line about a file that holds more than tensors advises to run the code in it.
     """
+    if isinstance(error, EOFError):
+        return "it is empty or cut short"
     if isinstance(error, pickle.UnpicklingError):
-        return "it holds more than tensors, such as code; save the model's state_dict alone"
+        return (
+            "it is not a file of tensors alone (code in it is not run); save the model's "
+            "state_dict, best as .safetensors"
+        )
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 

@@ -1,8 +1,12 @@
 """A model: any architecture of timm with a new head, saved and loaded without running code."""
 
+import json
+from dataclasses import asdict
+
 import pytest
 import timm
 import torch
+from safetensors.torch import save
 from torch import nn
 
 from pawprint.params import StageError
@@ -72,8 +76,53 @@ def test_the_packaged_weights_fill_the_body_and_leave_the_head_new():
 def test_an_architecture_without_weights_at_hand_is_an_error(monkeypatch):
 
     def unreachable(*_, pretrained: bool, **__):
-        raise OSError("the hub is not to be reached")
+        raise OSError("the hub cannot be reached")
 
     monkeypatch.setattr(timm, "create_model", unreachable)
     with pytest.raises(StageError, match=r"train\.arch is 'resnet18'.*train\.pretrained: false"):
         create_model(recipe(arch="resnet18", pretrained=True), ["a", "b"])
+
+
+def damage(header: dict, weights: dict[str, torch.Tensor], what: str) -> None:
+    """Change what a saved model holds, in place."""
+    if what == "a tensor is missing":
+        weights.pop("conv_stem.weight")
+    elif what == "an unknown architecture":
+        header["arch"] = "resnet18."
+    elif what == "an unknown key":
+        header["colour"] = "red"
+    elif what == "no classes":
+        header.pop("classes")
+    elif what == "another number of classes":
+        header["classes"] = ["a"]
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "a tensor is missing",
+        "an unknown architecture",
+        "an unknown key",
+        "no classes",
+        "another number of classes",
+    ],
+)
+def test_a_saved_model_that_was_changed_by_hand_is_named(tmp_path, what):
+    path = tmp_path / "m.safetensors"
+    model, config = create_model(recipe(), ["a", "b"])
+    header, weights = json.loads(json.dumps(asdict(config))), dict(model.state_dict())
+    damage(header, weights, what)
+    path.write_bytes(save(weights, metadata={"pawprint": json.dumps(header)}))
+    with pytest.raises(StageError, match=r"m\.safetensors is not a model that pawprint saved"):
+        load_model(path)
+
+
+def test_an_architecture_that_timm_cannot_build_is_an_error_that_does_not_blame_the_hub(
+    monkeypatch,
+):
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no such layer")
+
+    monkeypatch.setattr(timm, "create_model", broken)
+    with pytest.raises(StageError, match=r"timm cannot build it \(no such layer\); choose another"):
+        create_model(recipe(arch="resnet18"), ["a", "b"])
