@@ -5,7 +5,9 @@ It is imported when it is asked for.
 """
 
 import argparse
+import errno
 import importlib
+import os
 import sys
 
 COMMANDS = {
@@ -32,7 +34,20 @@ def main(argv: list[str] | None = None) -> None:
             module = importlib.import_module(f"pawprint.commands.{name}")
             module.add_arguments(subparser)
     arguments = parser.parse_args(argv)
-    module.run(arguments)
+    try:
+        try:
+            module.run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # `pawprint predict … | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)  # as a shell says of a program that a closed pipe ended
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(f"pawprint: {error.filename or 'the output'} cannot be written: {error.strerror}")
+    except KeyboardInterrupt:
+        sys.exit("pawprint: stopped from the keyboard")
 
 
 if __name__ == "__main__":

@@ -111,6 +111,8 @@ def parse_rows(content: bytes, where: str, delimiter: str = ",") -> Rows:
         raise StageError(f"{where}, line {reader.line_num}: not CSV ({error})") from None
     header = header or []
     twice = [name for name in header if header.count(name) > 1]
+    if "" in twice:
+        raise StageError(f"{where}, line 1: should name the columns; is the header missing?")
     if twice:
         raise StageError(f"{where}, line 1: the column {twice[0]!r} is named twice")
     return Rows(header, rows, lines)

@@ -1,4 +1,4 @@
-"""The Dockerfile, as far as it can be tried without an engine: its sources, its packages, its command in a folder."""
+"""The Dockerfile, without an engine: its sources, its packages, and its command in a folder."""
 
 import importlib.metadata
 import json
@@ -65,7 +65,7 @@ def closure(packages: list[str]) -> set[str]:
 
 
 def test_serving_needs_nothing_that_is_not_installed(packages):
-    """Imported where all other packages are hidden: what tries an optional one does without it, as in the image."""
+    """All other packages are hidden: what tries an optional one does without it, as there."""
     allowed = closure(packages)
     homes = importlib.metadata.packages_distributions()
     hidden = [
@@ -79,7 +79,8 @@ def test_serving_needs_nothing_that_is_not_installed(packages):
 import sys
 for module in {hidden!r}:
     sys.modules[module] = None
-import pawprint.commands.cli, pawprint.commands.serve, pawprint.commands.drift, pawprint.commands.predict, pawprint.sources.web, onnxruntime, scipy.stats
+import pawprint.__main__, pawprint.commands.serve, pawprint.commands.drift
+import pawprint.commands.predict, pawprint.sources.web, onnxruntime, scipy.stats
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

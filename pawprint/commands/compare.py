@@ -1,12 +1,13 @@
-"""`pawprint compare`: which architecture is best on your own pictures? Error against speed, as a table and a plot.
+"""`pawprint compare`: which architecture is best on your own pictures? Error against speed.
 
-Each architecture runs from split to export as a DVC experiment of its own, with all else as params.yaml says, in
-a temporary folder: yours stays as it is. `dvc exp apply compare-ARCH` then takes the one you choose.
-After Howard's notebook "Which image models are best?", which plots timm's ImageNet figures.
+Each architecture runs from split to export as a DVC experiment of its own, with everything else as
+params.yaml says, in a temporary folder: yours stays as it is. `dvc exp apply compare-ARCH` then
+takes the one you choose. After Howard's notebook "Which image models are best?", which plots timm's
+ImageNet figures.
 
-All architectures are judged on the same pictures: the errors are those of the model trained on the table as gathered,
-because cleaning takes out other pictures for each. Choose by the valid split; the test split is for saying how good
-the choice is, once.
+All architectures are judged on the same pictures: the errors are those of the model trained on the
+table as gathered, because cleaning takes out other pictures for each. Choose by the valid split;
+the test split is for saying how good the choice is, once.
 """
 
 import argparse
@@ -19,115 +20,125 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from pawprint.judging.errors import wilson
+from pawprint.judging.errors import describe_error
 
 OUT = Path("compare")
-ROUNDS, CALLS = 5, 10  # a model is asked in each round so often, and the median of all counts
-MATHS = {"F64", "F32", "F16", "BF16"}  # the types of safetensors that hold parameters
+ROUNDS, CALLS = 5, 10  # in each round a model is asked so often; the median of all counts
+NUMBERS = {"F64", "F32", "F16", "BF16"}  # the types of safetensors that hold parameters
+READABLE = ("error_rate", "low", "high", "pictures")  # of an error, as columns of the table
 
 
 @dataclass(frozen=True)
 class Row:
-    """One architecture. seconds: of the exported model for one picture, decoded and of the right size, on this machine;
-    errors with Wilson's 95 % interval (Wilson, JASA 22, 1927)."""
+    """One architecture.
+
+    seconds: that the exported model takes for one picture, decoded and of the right size, on this
+    machine. valid, test: errors as `pawprint.judging.errors.error_rate` gives them.
+    """
 
     arch: str
     family: str
     parameters: int
     seconds: float
-    valid_error: float
-    valid_low: float
-    valid_high: float
-    valid_pictures: int
-    test_error: float
-    test_low: float
-    test_high: float
-    test_pictures: int
+    valid: dict[str, float]
+    test: dict[str, float]
+
+    def cells(self) -> dict[str, object]:
+        """Return the row as columns of a table."""
+        cells: dict[str, object] = {
+            "arch": self.arch,
+            "family": self.family,
+            "parameters": self.parameters,
+            "seconds": f"{self.seconds:.6g}",
+        }
+        for split, error in (("valid", self.valid), ("test", self.test)):
+            names = {key: f"{split}_{key.removesuffix('_rate')}" for key in READABLE}
+            cells |= {name: f"{error[key]:.6g}" for key, name in names.items()}
+        return cells
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `pawprint compare`."""
+    """Add the arguments of `pawprint compare`."""
     parser.add_argument("arch", nargs="+", help="names that timm knows, such as resnet18")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run an experiment an architecture, and write compare/: a table as CSV and Markdown, and a plot.
+    """Run one experiment per architecture, and write compare/: a CSV, a Markdown table, a plot.
 
-    Exit code 1, after the others are done and written, where an architecture failed.
+    If an architecture failed, the exit code is 1, after the others are done and written.
     """
     refuse_unready()
     done, failed = [], 0
     for arch in dict.fromkeys(arguments.arch):
-        why = experiment(arch)
-        if why:
+        reason = run_experiment(arch)
+        if reason:
             failed += 1
-            print(f"pawprint: {arch} is left out: {why}", file=sys.stderr)
+            print(f"pawprint: {arch} is left out: {reason}", file=sys.stderr)
         else:
             done.append(arch)
     if done:
-        rows = sorted(measure(done), key=lambda row: (row.valid_error, row.seconds))
-        write(rows)
+        rows = sorted(measure(done), key=lambda row: (row.valid["error_rate"], row.seconds))
+        write_results(rows)
         print(markdown(rows))
-        print(
-            f"{OUT}/compare.csv, .md and .png; take one with: dvc exp apply {name_of(rows[0].arch)}"
-        )
+        best = name_of(rows[0].arch)
+        print(f"{OUT}/compare.csv, .md and .png; take one with: dvc exp apply {best}")
     sys.exit(1 if failed else 0)
 
 
 def refuse_unready() -> None:
-    """Exit with one line where experiments cannot start: no project, no commit, or pictures not as params.yaml says."""
+    """Exit with one line if experiments cannot start.
+
+    They need a project, a commit, and pictures as params.yaml says.
+    """
     if not Path("dvc.yaml").is_file() or not Path(".dvc").is_dir():
         sys.exit(
             "pawprint: there is no dvc.yaml here; run `pawprint compare` in the project's folder"
         )
     if git("rev-parse", "--verify", "--quiet", "HEAD").returncode:
         sys.exit(
-            "pawprint: experiments start from a commit; make one with: git add -A && git commit -m begin"
+            "pawprint: experiments start from a commit; "
+            "make one with: git add -A && git commit -m begin"
         )
-    if dvc("status", "--quiet", "gather", "verify", capture_output=True).returncode:
+    if dvc("status", "--quiet", "gather", "verify").returncode:
         sys.exit(
-            "pawprint: data/images is not what params.yaml and the source say; run first: dvc repro split"
+            "pawprint: data/images is not what params.yaml and the source say; "
+            "run first: dvc repro split"
         )
 
 
 def name_of(arch: str) -> str:
-    """The name of an architecture's experiment; git allows few characters in it."""
+    """Return the name of an architecture's experiment; git allows few characters in it."""
     return "compare-" + re.sub(r"[^A-Za-z0-9_-]", "-", arch)
 
 
-def experiment(arch: str) -> str:
-    """Run what follows verify with this architecture; why it failed, or "".
+def run_experiment(arch: str) -> str:
+    """Run what follows verify with this architecture; return why it failed, or "".
 
-    Not gather and verify: the temporary folder holds what git and DVC's cache hold, not the pictures they began with.
+    Gather and verify do not run: the temporary folder holds what git and DVC's cache hold, not the
+    pictures they began with.
     """
     name = name_of(arch)
-    dvc("exp", "remove", "--quiet", name, capture_output=True)
-    command = [
-        "exp",
-        "run",
-        "--temp",
-        "--name",
-        name,
-        "--set-param",
-        f"train.arch={arch}",
-        "--downstream",
-        "split",
-    ]
+    dvc("exp", "remove", "--quiet", name)
     process = subprocess.Popen(
-        dvc_command(*command),
+        dvc_command(
+            *("exp", "run", "--temp", "--name", name),
+            *("--set-param", f"train.arch={arch}", "--downstream", "split"),
+        ),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=environment(),
         bufsize=0,
     )
+    assert process.stdout is not None
     said = b""
     try:
-        while chunk := os.read(process.stdout.fileno(), 1 << 16):  # type: ignore[union-attr]
+        while chunk := os.read(process.stdout.fileno(), 1 << 16):
             sys.stderr.buffer.write(chunk)
             sys.stderr.flush()
             said = (said + chunk)[-50_000:]
@@ -138,13 +149,13 @@ def experiment(arch: str) -> str:
 
 
 def explain(said: str) -> str:
-    """The line in what a failed experiment printed that tells why: the failed stage's own word, else DVC's."""
+    """Return the line in what a failed experiment printed that says why.
+
+    It is the failed stage's own line, if there is one, else DVC's.
+    """
     lines = [line.strip() for line in said.replace("\r", "\n").splitlines() if line.strip()]
-    errors = (
-        [line for line in lines if line.startswith("ERROR")]
-        or lines
-        or ["dvc ended without a word"]
-    )
+    errors = [line for line in lines if line.startswith("ERROR")]
+    errors = errors or lines or ["dvc ended without a word"]
     stage = re.search(r"python -m stages\.(\w+)", " ".join(errors))
     own = [line for line in lines if stage and line.startswith(f"{stage[1]}: ")]
     crash = [line for line in lines if re.match(r"[\w.]*(Error|Exception): ", line)]
@@ -158,78 +169,74 @@ def measure(archs: list[str]) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         folders = [Path(folder, name_of(arch)) for arch in archs]
         for ref, home in zip(refs, folders, strict=True):
-            fetch(ref, home)
-        seconds = seconds_a_picture([home / "export" for home in folders])
+            fetch_model(ref, home)
+        seconds = seconds_per_picture([home / "export" for home in folders])
         return [row_of(*each) for each in zip(archs, refs, folders, seconds, strict=True)]
 
 
-def fetch(ref: str, folder: Path) -> None:
-    """Put the exported model of an experiment and its weights, out of DVC's cache, into a new folder of its name."""
+def fetch_model(ref: str, folder: Path) -> None:
+    """Copy an experiment's exported model and its weights from DVC's cache to a new folder."""
     folder.mkdir()
     for path in ("export", "models/first.safetensors"):
-        got = dvc(
-            "get",
-            ".",
-            path,
-            "--rev",
-            ref,
-            "--out",
-            str(folder / Path(path).name),
-            capture_output=True,
-        )
+        target = str(folder / Path(path).name)
+        got = dvc("get", ".", path, "--rev", ref, "--out", target)
         if got.returncode:
-            sys.exit(
-                f"pawprint: {path} of {folder.name} is not to be had: {got.stderr.strip()[-200:]}"
-            )
+            reason = " ".join(got.stderr.split())[-200:]
+            sys.exit(f"pawprint: dvc cannot get {path} of {folder.name}: {reason}")
 
 
 def row_of(arch: str, ref: str, folder: Path, seconds: float) -> Row:
-    """What the experiment at `ref` found, and how large its model in `folder` is."""
-    train, judged = (
-        json.loads(git("show", f"{ref}:./metrics/{name}.json").stdout)
-        for name in ("train", "evaluate")
-    )
-    pictures = train["valid_pictures"]
-    low, high = wilson(round(train["error_rate"] * pictures), pictures)
-    test = judged["as_gathered"]["first"]
-    return Row(
-        arch=arch,
-        family=family_of(arch),
-        parameters=count_parameters(folder / "first.safetensors"),
-        seconds=seconds,
-        valid_error=train["error_rate"],
-        valid_low=low,
-        valid_high=high,
-        valid_pictures=pictures,
-        test_error=test["error_rate"],
-        test_low=test["low"],
-        test_high=test["high"],
-        test_pictures=test["pictures"],
-    )
+    """Return what the experiment at `ref` found, and how large its model in `folder` is."""
+    try:
+        train, judged = read_metrics(ref, "train"), read_metrics(ref, "evaluate")
+        valid, test = train, judged["as_gathered"]["first"]
+        return Row(
+            arch=arch,
+            family=family_of(arch),
+            parameters=count_parameters(folder / "first.safetensors"),
+            seconds=seconds,
+            valid={key: float(valid[key]) for key in READABLE},
+            test={key: float(test[key]) for key in READABLE},
+        )
+    except (ValueError, KeyError, TypeError, struct.error) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        sys.exit(f"pawprint: the metrics or the model of {name_of(arch)} are damaged ({reason})")
+
+
+def read_metrics(ref: str, name: str) -> dict[str, Any]:
+    """Return a file of metrics at a commit. Raises ValueError if it is not JSON."""
+    return json.loads(git("show", f"{ref}:./metrics/{name}.json").stdout)
 
 
 def family_of(arch: str) -> str:
-    """The family of an architecture, as the lesson's notebook reads it off the name: its first word without numbers."""
+    """Return the family of an architecture: the first word of its name, without numbers.
+
+    The lesson's notebook reads it off the name in the same way.
+    """
     found = re.match(r"(?:tf_)?([a-z]+?(?:v2)?)(?=\d|_|\.|$)", arch)
     return found[1] if found else arch
 
 
 def count_parameters(path: Path) -> int:
-    """The learnt numbers in a safetensors file, read off its header; batch-norm's running averages do not count."""
+    """Return how many parameters a safetensors file holds, from its header.
+
+    Batch-norm's running averages do not count.
+    """
     with path.open("rb") as file:
         header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
     return sum(
         int(np.prod(tensor["shape"]))
         for name, tensor in header.items()
-        if name != "__metadata__" and tensor["dtype"] in MATHS and ".running_" not in f".{name}"
+        if name != "__metadata__" and tensor["dtype"] in NUMBERS and ".running_" not in f".{name}"
     )
 
 
-def seconds_a_picture(exports: list[Path]) -> list[float]:
-    """The median time of each exported model for one picture, a picture at a time.
+def seconds_per_picture(exports: list[Path]) -> list[float]:
+    """Return the median time of each exported model for one picture, one picture at a time.
 
-    They take turns, so that what else the machine does meets all of them; the first calls of a turn do not count.
-    Each is loaded anew for its turn: a list of large models need not fit in memory together.
+    They take turns, so that what else the machine does meets all of them; the first calls of a
+    turn do not count. Each is loaded for its turn alone: many large models need not fit in memory
+    together.
     """
     from pawprint.commands.exported import load
 
@@ -247,93 +254,55 @@ def seconds_a_picture(exports: list[Path]) -> list[float]:
     return [float(np.median(own)) for own in times]
 
 
-def write(rows: list[Row]) -> None:
+def write_results(rows: list[Row]) -> None:
     """Write compare/compare.csv, .md and .png."""
     OUT.mkdir(exist_ok=True)
     with (OUT / "compare.csv").open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
+        table = csv.DictWriter(file, list(rows[0].cells()), lineterminator="\n")
         table.writeheader()
-        for row in rows:
-            table.writerow(
-                {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(row).items()}
-            )
+        table.writerows(row.cells() for row in rows)
     (OUT / "compare.md").write_text(markdown(rows), encoding="utf-8")
     plot(rows, OUT / "compare.png")
 
 
 def markdown(rows: list[Row]) -> str:
-    """The table for people: best valid error first."""
-    pictures = f"{rows[0].valid_pictures} valid and {rows[0].test_pictures} test pictures"
+    """Return the table for people: best valid error first."""
+    counts = f"{rows[0].valid['pictures']:.0f} valid and {rows[0].test['pictures']:.0f} test"
     lines = [
-        "| architecture | error on valid (95 %) | error on test (95 %) | ms an image | million parameters |",
+        "| architecture | error on valid (95 %) | error on test (95 %) | ms per picture "
+        "| million parameters |",
         "|---|---|---|---|---|",
         *(
-            f"| {row.arch} | {percent(row.valid_error, row.valid_low, row.valid_high)} "
-            f"| {percent(row.test_error, row.test_low, row.test_high)} "
+            f"| {row.arch} | {describe_error(row.valid)} | {describe_error(row.test)} "
             f"| {1000 * row.seconds:.1f} | {row.parameters / 1e6:.1f} |"
             for row in rows
         ),
+        "",
+        f"{counts} pictures, the same for all. Choose by valid; "
+        "if intervals overlap, either architecture may be the better.",
+        "",
     ]
-    note = f"{pictures}, the same for all. Choose by valid; intervals that overlap say that either may be the better."
-    return "\n".join([*lines, "", note, ""])
-
-
-def percent(error: float, low: float, high: float) -> str:
-    return f"{100 * error:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+    return "\n".join(lines)
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """Speed against error, valid left and test right: a dot an architecture, its family by colour."""
+    """Plot error against speed, valid left and test right.
+
+    An architecture is a dot, its family the colour, its parameters the area.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     families = sorted({row.family for row in rows})
-    palette = pyplot.get_cmap("tab10" if len(families) <= 10 else "tab20").colors
-    colours = {family: palette[i % len(palette)] for i, family in enumerate(families)}
+    palette = matplotlib.colormaps["tab10" if len(families) <= 10 else "tab20"]
+    colours = {family: palette(i % palette.N) for i, family in enumerate(families)}
     figure, axes = pyplot.subplots(
         1, 2, figsize=(11, 5), sharex=True, sharey=True, layout="constrained"
     )
     for axis, split in zip(axes, ("valid", "test"), strict=True):
-        for row in rows:
-            error, low, high = (
-                100 * getattr(row, f"{split}_{name}") for name in ("error", "low", "high")
-            )
-            at = 1000 * row.seconds
-            axis.plot(
-                [at, at],
-                [low, high],
-                color=colours[row.family],
-                alpha=0.35,
-                linewidth=1.5,
-                zorder=1,
-            )
-            area = 30 + 4 * row.parameters / 1e6
-            axis.scatter(
-                at,
-                error,
-                area,
-                color=colours[row.family],
-                edgecolors="white",
-                zorder=2,
-                clip_on=False,
-            )
-            words = {
-                "rotation": 45,
-                "rotation_mode": "anchor",
-                "fontsize": 8,
-            }  # dots of the same error stand close
-            axis.annotate(row.arch, (at, error), (5, 5), textcoords="offset points", **words)
-        if max(row.seconds for row in rows) > 5 * min(row.seconds for row in rows):
-            axis.set_xscale("log")
-            axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            axis.xaxis.set_minor_formatter(
-                lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""
-            )
-        axis.margins(x=0.25)
-        axis.grid(alpha=0.25)
-        axis.set_xlabel("milliseconds an image, on this machine")
+        plot_split(axis, rows, split, colours)
     axes[0].set_title("valid: choose here")
     axes[1].set_title("test: what the choice is worth")
     axes[0].set_ylabel("error, %, with 95 % interval")
@@ -347,21 +316,49 @@ def plot(rows: list[Row], path: Path) -> None:
     pyplot.close(figure)
 
 
+def plot_split(axis: Any, rows: list[Row], split: str, colours: dict[str, Any]) -> None:
+    """Plot the errors of one split into matplotlib's axes."""
+    # at an angle, because dots with the same error lie close together
+    words = {"rotation": 45, "rotation_mode": "anchor", "fontsize": 8}
+    for row in rows:
+        colour, at, found = colours[row.family], 1000 * row.seconds, getattr(row, split)
+        error, low, high = (100 * found[key] for key in ("error_rate", "low", "high"))
+        axis.plot([at, at], [low, high], color=colour, alpha=0.35, linewidth=1.5, zorder=1)
+        look = {"edgecolors": "white", "zorder": 2, "clip_on": False}
+        axis.scatter(at, error, 30 + 4 * row.parameters / 1e6, color=colour, **look)
+        axis.annotate(row.arch, (at, error), (5, 5), textcoords="offset points", **words)
+    if max(row.seconds for row in rows) > 5 * min(row.seconds for row in rows):
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.xaxis.set_minor_formatter(
+            lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""
+        )
+    axis.margins(x=0.25)
+    axis.grid(alpha=0.25)
+    axis.set_xlabel("milliseconds per picture, on this machine")
+
+
 def environment() -> dict[str, str]:
-    """The environment with this interpreter's own commands first on the PATH, for the stages."""
-    return {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-    }
+    """Return the environment with this interpreter's own commands first on the PATH."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return {**os.environ, "PATH": path}
 
 
 def dvc_command(*arguments: str) -> list[str]:
+    """Return the command line of DVC with these arguments."""
     return [sys.executable, "-m", "dvc", *arguments]
 
 
-def dvc(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(dvc_command(*arguments), text=True, env=environment(), **options)  # type: ignore[call-overload]
+def dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run DVC and wait for it."""
+    return subprocess.run(
+        dvc_command(*arguments), text=True, env=environment(), capture_output=True
+    )
 
 
 def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True)
+    """Run git and wait for it. Exits with one line if there is no git."""
+    try:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True)
+    except FileNotFoundError:
+        sys.exit("pawprint: git is not installed; experiments need it")

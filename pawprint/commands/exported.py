@@ -7,15 +7,16 @@ from pawprint.exporting.shipped.predict import Classifier
 
 
 def load(folder: Path, threads: int = 0) -> Classifier:
-    """The classifier in an export folder. Its ONNX graph and JSON are read; no code in the folder is run.
+    """Return the classifier in an export folder. Only data is read; no code in the folder runs.
 
     threads: that work on one picture; 0 for all cores.
-    Exits with one line where the folder holds no model, or a broken one.
+    Exits with one line if the folder holds no model, or a broken one.
     """
     for name in ("model.onnx", "model.json"):
         if not (folder / name).is_file():
             sys.exit(
-                f"pawprint: {folder / name} is missing; `dvc repro` makes export/, or name another folder"
+                f"pawprint: {folder / name} is missing; `dvc repro` makes export/, "
+                "or name another folder"
             )
     try:
         return Classifier(folder, threads)

@@ -1,31 +1,34 @@
 """`pawprint predict`: what the exported model says of files, folders and lists of files."""
 
 import argparse
-import csv
 import glob
 import io
 import json
+import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from pawprint.commands.answers import csv_line
 from pawprint.commands.exported import load
 from pawprint.compute import cores
 from pawprint.exporting.shipped.predict import Classifier
-from pawprint.pictures.formats import looks_like_picture
+from pawprint.pictures.formats import FORMATS, looks_like_picture
 
 AHEAD = 32  # files that may be under way before the first of them is written
 
+Row = dict[str, Any]  # the file, and the model's answer or an error
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `pawprint predict`."""
+    """Add the arguments of `pawprint predict`."""
     parser.add_argument("export", type=Path, help="the exported folder")
     parser.add_argument(
         "paths",
@@ -39,48 +42,89 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write one row a file to standard output; exit code 1 where any could not be read."""
-    files = list(find(arguments.paths))
-    classifier = load(arguments.export, threads=0 if len(files) == 1 else 1)
+    """Write one row per file to standard output; exit code 1 if any could not be read."""
+    # names of files need not be text in this locale: they are read and written all the same
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    files = list(find_files(arguments.paths))
     if not files:
-        sys.exit(f"pawprint: no pictures in {', '.join(arguments.paths)}")
+        sys.exit(f"pawprint: there are no pictures in {', '.join(arguments.paths)}")
+    classifier = load(arguments.export, threads=0 if len(files) == 1 else 1)
     rows = tqdm(
-        ask(classifier, files, arguments.allow_urls),
+        answer_files(classifier, files, arguments.allow_urls),
         "predict",
         len(files),
         unit="picture",
         disable=len(files) < 2 * AHEAD,
     )
-    failed = write(rows, arguments.format, classifier.config["classes"], sys.stdout)
+    failed = write_rows(rows, arguments.format, classifier.config["classes"], sys.stdout)
     sys.exit(1 if failed else 0)
 
 
-def find(paths: Iterable[str]) -> Iterator[str]:
-    """The files that the arguments name, in order: a folder gives its pictures, a pattern its matches, sorted."""
+def find_files(paths: Iterable[str]) -> Iterator[str]:
+    """Yield the files that the arguments name, in order.
+
+    A folder gives its pictures, and a pattern its matches, sorted. A name that leads nowhere is
+    yielded too: it becomes a row with an error.
+    """
     for path in paths:
-        if is_url(path):
-            yield path
-        elif path == "-":
-            yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
-        elif Path(path).is_dir():
-            yield from (
-                str(each)
-                for each in sorted(Path(path).rglob("*"))
-                if looks_like_picture(each.relative_to(path).as_posix())
-            )
-        elif not Path(path).exists() and (matches := sorted(glob.glob(path, recursive=True))):
-            yield from matches
+        if path == "-":
+            lines = (line.strip("\r\n\ufeff") for line in sys.stdin)
+            yield from (line for line in lines if line.strip())
+        elif not is_url(path) and not os.path.lexists(path) and (matches := find_matches(path)):
+            for match in matches:
+                yield from pictures_in(match) if os.path.isdir(match) else [match]
         else:
-            yield path  # a file, or a name that becomes an error row
+            yield from pictures_in(path) if os.path.isdir(path) else [path]
+
+
+def find_matches(pattern: str) -> list[str]:
+    """Return the files and folders that match a pattern, sorted; those of a link's loop once."""
+    first: dict[str, str] = {}
+    for match in sorted(glob.glob(pattern, recursive=True), key=lambda each: (len(each), each)):
+        folder, name = os.path.split(match)
+        first.setdefault(os.path.join(os.path.realpath(folder), name), match)
+    return sorted(first.values())
+
+
+def pictures_in(folder: str) -> list[str]:
+    """Return the pictures in a folder and those in it, sorted by path.
+
+    Links to folders are followed, each folder once. Hidden files are passed over.
+    """
+    found, seen = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        here = os.path.realpath(place)
+        if here in seen:  # a link leads back
+            folders.clear()
+            continue
+        seen.add(here)
+        folders.sort()
+        for name in names:
+            path = os.path.join(place, name)
+            inside = os.path.relpath(path, folder).replace(os.sep, "/")
+            if looks_like_picture(inside) and not is_special(path):
+                found.append(path)
+    return sorted(found, key=lambda path: path.split(os.sep))
+
+
+def is_special(path: str) -> bool:
+    """Return whether a path is a pipe or a device, which might be read for ever."""
+    return os.path.exists(path) and not os.path.isfile(path)
 
 
 def is_url(path: str) -> bool:
-    """Whether it is an address on the web."""
+    """Return whether a path is an address on the web."""
     return path.lower().startswith(("http://", "https://"))
 
 
-def read(file: str, allow_urls: bool) -> str | io.BytesIO:
-    """What PIL opens: the name of a file, or what stands at an address. Raises OSError where it may not, or cannot."""
+def open_source(file: str, allow_urls: bool) -> str | io.BytesIO:
+    """Return what Pillow opens: the name of a file, or the content of an address.
+
+    Raises OSError if an address may not be fetched, or cannot be.
+    """
     if not is_url(file):
         return file
     if not allow_urls:
@@ -90,59 +134,61 @@ def read(file: str, allow_urls: bool) -> str | io.BytesIO:
     return io.BytesIO(fetch(file))
 
 
-def ask(classifier: Classifier, files: Iterable[str], allow_urls: bool = False) -> Iterator[dict]:
-    """A row a file, in order: its name and the model's answer, or its name and an error.
+def answer_files(
+    classifier: Classifier, files: Iterable[str], allow_urls: bool = False
+) -> Iterator[Row]:
+    """Yield one row per file, in order: its name and the model's answer, or its name and an error.
 
-    Each core decodes a file and asks the model about it alone: measured on 2 cores, batches of 32 took twice the time a
-    picture, because what lies between the layers no longer fits the cache.
+    Each core decodes a file and asks the model about it alone: measured on 2 cores, batches of 32
+    took twice the time per picture, because what lies between the layers no longer fits the cache.
     """
 
-    def row(file: str) -> dict:
+    def answer(file: str) -> Row:
         try:
-            with Image.open(read(file, allow_urls)) as image:
+            with Image.open(open_source(file, allow_urls), formats=FORMATS) as image:
                 return {"file": file, **classifier(image)}
         except UnidentifiedImageError:
             return {"file": file, "error": "not a picture"}
         except Exception as error:  # decoders raise many kinds on a broken file
-            why = getattr(error, "strerror", None) or " ".join(
-                f"{type(error).__name__}: {error}".split()
-            )
-            return {"file": file, "error": why}
+            named = " ".join(f"{type(error).__name__}: {error}".split())
+            return {"file": file, "error": getattr(error, "strerror", None) or named}
 
     remaining = iter(files)
     with ThreadPoolExecutor(cores()) as pool:
-        under_way = deque(pool.submit(row, file) for file in islice(remaining, AHEAD))
+        under_way = deque(pool.submit(answer, file) for file in islice(remaining, AHEAD))
         while under_way:
             yield under_way.popleft().result()
-            under_way.extend(pool.submit(row, file) for file in islice(remaining, 1))
+            under_way.extend(pool.submit(answer, file) for file in islice(remaining, 1))
 
 
-def write(rows: Iterable[dict], form: str, classes: list[str], to: TextIO) -> int:
-    """Write the rows as they come; how many of them are errors."""
+def write_rows(rows: Iterable[Row], form: str, classes: list[str], to: TextIO) -> int:
+    """Write the rows as they come; return how many of them are errors."""
     failed = 0
-    table = csv.writer(to, lineterminator="\n")
     if form == "csv":
-        table.writerow(
-            ["file", "label", "probability", "none", *(f"p_{name}" for name in classes), "error"]
-        )
+        chances = (f"p_{name}" for name in classes)
+        to.write(csv_line(["file", "label", "probability", "none", *chances, "error"]))
     for row in rows:
         failed += "error" in row
         if form == "jsonl":
-            print(json.dumps(row, ensure_ascii=False), file=to)
+            to.write(json.dumps(row, ensure_ascii=False) + "\n")
         elif form == "csv":
-            chances = row.get("probabilities", {})
-            shares = [f"{chances[name]:.6f}" if chances else "" for name in classes]
-            sure = (
-                [f"{row['probability']:.6f}", "yes" if row["none"] else "no"]
-                if chances
-                else ["", ""]
-            )
-            table.writerow(
-                [row["file"], row.get("label", ""), *sure, *shares, row.get("error", "")]
-            )
-        elif "error" in row:
-            print(f"{row['file']}  error: {row['error']}", file=to)
+            to.write(csv_line(cells_of(row, classes)))
         else:
-            said = "none of these" if row["none"] else row["label"]
-            print(f"{row['file']}  {said}  {row['probability']:.3f}", file=to)
+            to.write("  ".join([row["file"], *words_of(row)]) + "\n")
     return failed
+
+
+def cells_of(row: Row, classes: list[str]) -> list[str]:
+    """Return the cells of one row of CSV."""
+    if "error" in row:
+        return [row["file"], "", "", "", *("" for _ in classes), row["error"]]
+    chances = [f"{row['probabilities'][name]:.6f}" for name in classes]
+    none = "yes" if row["none"] else "no"
+    return [row["file"], row["label"], f"{row['probability']:.6f}", none, *chances, ""]
+
+
+def words_of(row: Row) -> list[str]:
+    """Return what the table for people says of a file."""
+    if "error" in row:
+        return [f"error: {row['error']}"]
+    return ["none of these" if row["none"] else row["label"], f"{row['probability']:.3f}"]

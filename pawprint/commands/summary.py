@@ -4,19 +4,13 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-NAMES = {
-    "majority": "the most frequent class",
-    "pixel_l1": "nearest mean picture, L1",
-    "pixel_l2": "nearest mean picture, L2",
-    "linear": "linear head, frozen body",
-    "first": "first model",
-    "retrained": "retrained model",
-}
+from pawprint.judging.errors import NAMES, describe_error
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `pawprint summary`."""
+    """Add the arguments of `pawprint summary`."""
     parser.add_argument("root", nargs="?", type=Path, default=Path(), help="the project's folder")
 
 
@@ -26,33 +20,52 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def summary(root: Path) -> str:
-    """The errors of baselines and both models on the test split, and where report and export are.
+    """Return the errors of baselines and models on the test split, and where to look further.
 
-    root: the project's folder. Exits with one line where the pipeline has not run to the end.
+    root: the project's folder. Exits with one line if the pipeline has not run to the end.
     """
+    judged, exported = (
+        read_metrics(root / "metrics/evaluate.json"),
+        read_metrics(root / "metrics/export.json"),
+    )
     try:
-        judged = json.loads((root / "metrics/evaluate.json").read_text(encoding="utf-8"))
-        exported = json.loads((root / "metrics/export.json").read_text(encoding="utf-8"))["model"]
-    except FileNotFoundError as error:
-        sys.exit(f"pawprint: {error.filename} is missing: `dvc repro` makes it")
+        return "\n".join([*error_lines(judged), *places(exported["model"])])
+    except (KeyError, TypeError, ValueError):
+        sys.exit(
+            "pawprint: metrics/evaluate.json and metrics/export.json are not those of this "
+            "version; `dvc repro` makes them"
+        )
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Return a JSON file of metrics. Exits with one line if it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        sys.exit(f"pawprint: {path} is missing: `dvc repro` makes it")
+    except (OSError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        sys.exit(f"pawprint: {path} cannot be read ({reason}): `dvc repro` makes it again")
+
+
+def error_lines(judged: dict[str, Any]) -> list[str]:
+    """Return the table of errors, one line per model, and the comparisons in words."""
     gathered, cleaned = judged["as_gathered"], judged["as_cleaned"]
-    lines = ["wrong on the test split   pictures    error   95 % interval"]
+    lines = [f"{'wrong on the test split':31} {'pictures':>10}   error (95 % interval)"]
     for key, name in NAMES.items():
-        of = gathered[key]
-        share = f"{of['wrong']} of {of['pictures']}"
-        lines.append(f"{name:25} {share:>9} {100 * of['error_rate']:6.1f} %   {interval(of)}")
+        error = gathered[key]
+        share = f"{error['wrong']} of {error['pictures']}"
+        lines.append(f"{name:31} {share:>10}   {describe_error(error)}")
     lines += [gathered["beyond_linear"], gathered["summary"]]
     if cleaned["summary"] != gathered["summary"]:
         lines.append(f"with the labels as cleaned: {cleaned['summary']}")
-    return "\n".join(
-        [
-            *lines,
-            "report.html  what the model confuses, and its top losses",
-            f"export/      the {exported} model as ONNX, ready for a Space; try: python export/predict.py PICTURE",
-        ]
-    )
+    return lines
 
 
-def interval(of: dict[str, float]) -> str:
-    """The 95 % interval of an error, in percent."""
-    return f"{100 * of['low']:.1f} to {100 * of['high']:.1f} %"
+def places(model: str) -> list[str]:
+    """Return where to look. model: the name of the one that was exported."""
+    return [
+        "report.html  what the model confuses, and its top losses",
+        f"export/      the {NAMES.get(model, model)} as ONNX, ready for a Space; "
+        "try: python export/predict.py PICTURE",
+    ]

@@ -1,4 +1,4 @@
-"""`pawprint compare`: architectures on the user's own pictures, as experiments, in a table and a plot."""
+"""`pawprint compare`: architectures on the user's own pictures, as experiments."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ import timm
 from PIL import Image
 from safetensors.torch import save_file
 
-from pawprint import compare, model
+from pawprint.commands import compare, exported
 from pawprint.commands.compare import (
     Row,
     count_parameters,
@@ -20,17 +20,14 @@ from pawprint.commands.compare import (
     markdown,
     name_of,
     plot,
-    wilson,
 )
-from stages.evaluate import error_of
+from pawprint.judging.errors import error_rate
 from tests.support.project import ROOT, Project, expect
 
 
 def row(arch: str, error: float, seconds: float, parameters: int = 5_000_000) -> Row:
-    low, high = wilson(round(100 * error), 100)
-    return Row(
-        arch, family_of(arch), parameters, seconds, error, low, high, 100, error, low, high, 100
-    )
+    found = error_rate(round(100 * error), 100)
+    return Row(arch, family_of(arch), parameters, seconds, found, found)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +60,8 @@ def test_parameters_are_what_timm_counts(tmp_path: Path, arch: str):
 
 
 def test_a_failed_experiment_is_explained_by_its_stage_or_by_dvc():
-    dvc = "ERROR: failed to reproduce 'retrain': failed to run: python -m stages.train --table x, exited with 1"
+    dvc = "ERROR: failed to reproduce 'retrain': failed to run: "
+    dvc += "python -m stages.train --table x, exited with 1"
     assert explain(f"load: 3%|\rload: 9%|\ntrain: no weights\n{dvc}\n") == "train: no weights"
     assert (
         explain("ERROR: you are not inside of a DVC repository\n")
@@ -73,11 +71,6 @@ def test_a_failed_experiment_is_explained_by_its_stage_or_by_dvc():
         "AssertionError: Input height (64) is wrong"
     )
     assert explain("") == "dvc ended without a word"
-
-
-def test_the_interval_is_the_one_that_evaluate_writes():
-    theirs = error_of(np.array([True] * 7 + [False] * 61))
-    assert wilson(7, 68) == (theirs["low"], theirs["high"])
 
 
 def test_the_table_shows_both_errors_with_their_intervals():
@@ -130,9 +123,9 @@ def test_a_machine_that_is_slow_for_a_while_is_slow_for_every_model(
             self.asked += 1
             now[0] += self.cost * (2 if calls[0] <= 60 else 1) * (10 if self.asked < 3 else 1)
 
-    monkeypatch.setattr(model, "load", Slow)
+    monkeypatch.setattr(exported, "load", Slow)
     monkeypatch.setattr(compare.time, "perf_counter", lambda: now[0])
-    assert compare.seconds_a_picture([Path("1"), Path("2")]) == [1, 2]
+    assert compare.seconds_per_picture([Path("1"), Path("2")]) == [1, 2]
     assert calls == [150]
 
 
@@ -152,7 +145,8 @@ def test_what_cannot_be_compared_is_said_in_one_line(project: Project, tmp_path:
     code, _, said = ask(project, "resnet18")
     assert code == 1
     assert said == (
-        "pawprint: data/images is not what params.yaml and the source say; run first: dvc repro split\n"
+        "pawprint: data/images is not what params.yaml and the source say; "
+        "run first: dvc repro split\n"
     )
 
 
@@ -186,8 +180,8 @@ def test_architectures_are_compared_on_the_users_own_pictures(small: Project):
     code, said, errors = ask(small, "test_efficientnet", "resnet1x", "test_resnet")
     assert code == 1
     assert (
-        "pawprint: resnet1x is left out: baseline: params.yaml: train.arch is 'resnet1x'; it should be a name"
-        in errors
+        "pawprint: resnet1x is left out: features: params.yaml: train.arch is 'resnet1x'; "
+        "it should be a name" in errors
     )
     with (small.path / "compare/compare.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -1,4 +1,4 @@
-"""`pawprint serve --log`, `--keep-images` and `pawprint drift`: what is written down, and what it says."""
+"""`pawprint serve --log` and `--keep-images`, and what `pawprint drift` says of the log."""
 
 import csv
 import hashlib
@@ -11,15 +11,15 @@ from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
-import httpx
 import numpy as np
 import pytest
 from scipy.stats import chi2_contingency
 
 from pawprint.commands import drift
-from pawprint.commands.serve import Keeper, classify
+from pawprint.commands.answers import Keeper, Log, model_id
+from pawprint.commands.serve.app import classify
 from pawprint.exporting.shipped.predict import Classifier
-from tests.support.commands import ServeProcess
+from tests.support.commands import ServerProcess, pawprint
 from tests.support.exported import CLASSES, picture, write_export
 from tests.support.project import ROOT, Project, make_pictures
 
@@ -33,15 +33,14 @@ def answers(
     export: Path, log: Path, classes: list[str], confidence: list[float], none: int = 0
 ) -> None:
     """Write a log of these answers."""
-    writer = drift.Log(log, drift.model_id(export))
+    writer = Log(log, model_id(export))
     for i, (label, probability) in enumerate(zip(classes, confidence, strict=True)):
         answer = {"label": label, "probability": probability, "none": i < none, "none_score": 0.1}
         writer.add(hashlib.sha256(str(i).encode()).hexdigest(), answer)
 
 
 def ask(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pawprint", "drift", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return pawprint("drift", *arguments)
 
 
 SURE = [0.9 + i / 1000 for i in range(90)]
@@ -72,7 +71,7 @@ def test_what_cannot_be_compared_is_said_in_one_line(export, tmp_path):
     log = tmp_path / "log.csv"
     cases = {
         "log.csv cannot be read: No such file": None,
-        "is no log of `pawprint serve --log`": "a,b\n1,2\n",
+        "is not a log of `pawprint serve --log`": "a,b\n1,2\n",
     }
     for words, content in cases.items():
         if content:
@@ -88,14 +87,14 @@ def test_what_cannot_be_compared_is_said_in_one_line(export, tmp_path):
     (export / "reference.json").write_text("{}")
     assert "reference.json is not what the stage export writes" in ask(log, export).stderr
     (export / "reference.json").unlink()
-    assert "reference.json is missing" in ask(log, export).stderr
+    assert "reference.json cannot be read: No such file" in ask(log, export).stderr
     assert ask(log, export).returncode == 1
 
 
 def test_answers_of_another_model_and_broken_lines_are_passed_over(export, tmp_path):
     log = tmp_path / "log.csv"
     answers(export, log, CLASSES * 30, SURE, 4)
-    other = drift.Log(log, "another")
+    other = Log(log, "another")
     for _ in range(50):
         other.add("00", {"label": "violet", "probability": 0.1, "none": True, "none_score": 9.0})
     with log.open("a") as file:
@@ -125,14 +124,12 @@ def test_without_drift_there_is_hardly_a_false_alarm_and_with_it_hardly_a_miss()
     def run(mix: list[float], sure: float) -> bool:
         drawn = Counter(random.choice(["a", "b", "c"], 200, p=mix).tolist())
         reference["confidence"] = sorted(random.beta(8, 1, 70))
-        seen = {
-            "classes": drawn,
-            "confidence": random.beta(sure, 1, 200).tolist(),
-            "none": int(random.binomial(200, 0.05)),
-        }
+        seen = drift.Answers(
+            drawn, random.beta(sure, 1, 200).tolist(), int(random.binomial(200, 0.05))
+        )
         return any(
             drift.drifted(name, *figures)
-            for name, figures in drift.compare(reference, seen).items()
+            for name, figures in drift.compare_answers(reference, seen).items()
         )
 
     assert sum(run([2 / 7, 3 / 7, 2 / 7], 8) for _ in range(60)) <= 3
@@ -143,12 +140,8 @@ def test_without_drift_there_is_hardly_a_false_alarm_and_with_it_hardly_a_miss()
 def test_many_pictures_do_not_make_a_trifle_a_drift():
     reference = {"pictures": 50_000, "classes": {"a": 25_000, "b": 25_000}, "none": 2500}
     reference["confidence"] = np.linspace(0.5, 1, 1000).tolist()
-    seen = {
-        "classes": Counter(a=26_000, b=24_000),
-        "confidence": np.linspace(0.51, 1, 50_000).tolist(),
-        "none": 2800,
-    }
-    found = drift.compare(reference, seen)
+    seen = drift.Answers(Counter(a=26_000, b=24_000), np.linspace(0.51, 1, 50_000).tolist(), 2800)
+    found = drift.compare_answers(reference, seen)
     assert found["classes"][1] < 1e-3
     assert not any(drift.drifted(name, *figures) for name, figures in found.items())
 
@@ -157,16 +150,17 @@ def test_threads_and_processes_append_whole_lines_under_one_header(tmp_path):
     log = tmp_path / "log.csv"
     code = f"""
 from pathlib import Path
-from pawprint.commands.drift import Log
+from pawprint.commands.answers import Log
 log = Log(Path({str(log)!r}), "model")
 for i in range(300):
-    log.add("f" * 64, {{"label": "a, \\"b\\"", "probability": 0.5, "none": False, "none_score": 0.25}})
+    answer = {{"label": "a, \\"b\\"", "probability": 0.5, "none": False, "none_score": 0.25}}
+    log.add("f" * 64, answer)
 """
-    drift.Log(log, "model").add(
+    Log(log, "model").add(
         "0" * 64, {"label": "first", "probability": 1, "none": True, "none_score": 1}
     )
     processes = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(3)]
-    writer = drift.Log(log, "model")
+    writer = Log(log, "model")
     row = {"label": "mine", "probability": 0.5, "none": False, "none_score": 0.25}
     threads = [
         threading.Thread(target=lambda: [writer.add("e" * 64, row) for _ in range(200)])
@@ -184,7 +178,7 @@ for i in range(300):
 
 def test_a_rotated_log_begins_with_a_header(tmp_path, export):
     log = tmp_path / "log.csv"
-    writer = drift.Log(log, drift.model_id(export))
+    writer = Log(log, model_id(export))
     row = {"label": "red", "probability": 0.5, "none": False, "none_score": 0.25}
     writer.add("a", row)
     log.rename(tmp_path / "log.1.csv")
@@ -196,18 +190,7 @@ def test_a_rotated_log_begins_with_a_header(tmp_path, export):
 def test_what_cannot_be_written_is_named_at_the_start(export, tmp_path, flag):
     (tmp_path / "other").write_text("a table of mine\n")
     for target in (tmp_path / "other", tmp_path / "other/deep"):
-        command = [
-            sys.executable,
-            "-m",
-            "pawprint",
-            "serve",
-            str(export),
-            flag,
-            str(target),
-            "--port",
-            "0",
-        ]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = pawprint("serve", export, flag, target, "--port", 0)
         assert done.returncode == 1
         assert done.stderr.startswith(f"pawprint: {flag} {target} ")
         assert done.stderr.count("\n") == 1
@@ -217,14 +200,14 @@ def test_what_cannot_be_written_is_named_at_the_start(export, tmp_path, flag):
 def test_served_answers_are_written_down_and_pictures_only_when_asked_for(export, tmp_path):
     log, kept = tmp_path / "log.csv", tmp_path / "kept"
     sent = {name: picture(name) for name in ("red", "green", "black")}
-    server = ServeProcess(export, "--log", str(log))
+    server = ServerProcess("serve", export, "--log", str(log))
     for content in sent.values():
         assert server.predict(content).status_code == 200
     assert server.predict(b"no picture").status_code == 415
     server.stop()
     before = {path.name for path in tmp_path.iterdir()}
     assert before == {"export", "log.csv"}
-    server = ServeProcess(export, "--log", str(log), "--keep-images", str(kept))
+    server = ServerProcess("serve", export, "--log", str(log), "--keep-images", str(kept))
     for content in sent.values():
         server.predict(content)
         server.predict(content)
@@ -233,7 +216,7 @@ def test_served_answers_are_written_down_and_pictures_only_when_asked_for(export
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sent.items()}
     assert [row["sha256"] for row in rows[:3]] == list(hashes.values())
     assert len(rows) == 9
-    assert {row["model"] for row in rows} == {drift.model_id(export)}
+    assert {row["model"] for row in rows} == {model_id(export)}
     assert [row["none"] for row in rows[:3]] == ["0", "0", "1"]
     assert float(rows[0]["probability"]) > 0.9
     files = sorted(path.relative_to(kept).as_posix() for path in kept.rglob("*") if path.is_file())
@@ -248,11 +231,11 @@ def test_served_answers_are_written_down_and_pictures_only_when_asked_for(export
 def test_an_answer_that_cannot_be_written_down_is_given_and_counted(export, tmp_path):
     log = tmp_path / "logs/log.csv"
     log.parent.mkdir()
-    server = ServeProcess(export, "--log", str(log))
+    server = ServerProcess("serve", export, "--log", str(log))
     log.unlink()
     log.parent.rmdir()
     assert server.predict(picture("red")).json()["label"] == "red"
-    assert "pawprint_records_failed_total 1.0" in httpx.get(f"{server.url}/metrics").text
+    assert "pawprint_records_failed_total 1.0" in server.get("/metrics").text
     assert "Traceback" not in server.stop()
 
 
@@ -268,7 +251,7 @@ def test_a_full_disk_keeps_no_picture(export, tmp_path, monkeypatch):
     keeper = Keeper(tmp_path / "kept", export)
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10**8))
     with pytest.raises(OSError, match="less than a gigabyte"):
-        keeper(b"x", "ab" * 32, ".png", {"label": "red", "probability": 1.0, "none": False})
+        keeper.keep(b"x", "ab" * 32, ".png", {"label": "red", "probability": 1.0, "none": False})
     assert list((tmp_path / "kept").rglob("*")) == []
 
 
@@ -285,11 +268,11 @@ def test_a_jpeg_with_two_pictures_is_a_jpeg(export, tmp_path):
 
 
 def test_kept_pictures_join_the_data_as_a_folder(project: Project, export):
-    """They stand in folders of their labels, which is how the source `folder` reads them at any depth."""
+    """They lie in folders of their labels, which the source `folder` reads at any depth."""
     make_pictures(project.path / "data/own", {"red": 2, "green": 2})
     keeper = Keeper(project.path / "data/own/served", export)
     for i, (label, sure) in enumerate([("red", 0.99), ("green", 0.5)]):
-        keeper(
+        keeper.keep(
             picture(label, (64, 64 + i)),
             f"{i}" * 64,
             ".png",

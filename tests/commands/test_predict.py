@@ -104,5 +104,6 @@ def test_a_picture_lying_on_its_side_is_turned(folder):
 
 
 def test_the_command_imports_no_torch():
-    code = "import sys, pawprint.commands.predict, pawprint.commands.serve; sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
+    code = "import sys, pawprint.commands.predict, pawprint.commands.serve;"
+    code += "sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -1,5 +1,7 @@
 """The review page loses no decision and takes none from strangers."""
 
+import io
+import json
 import os
 import subprocess
 import sys
@@ -10,15 +12,13 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from pawprint.commands.review import Decisions, create_app
-from tests.support.commands import add_rows
+from pawprint.commands.review.api import create_app
+from pawprint.state import read_decisions
+from tests.support.commands import ServerProcess, add_rows
+from tests.support.commands import picture_id as name
 from tests.support.project import ROOT
 
 FROM_PAGE = {"x-pawprint": "review"}
-
-
-def name(i: int) -> str:
-    return f"{i:016x}"
 
 
 def make_project(root: Path, pictures: int) -> Path:
@@ -64,7 +64,9 @@ def test_a_decision_is_in_the_file_at_once_sorted_a_row_an_image(client: TestCli
     decide(client, 2, "relabel", "b", note="a, with\na comma")
     decide(client, 5, "keep")
     assert (root / "data/decisions.csv").read_text() == (
-        f'image,action,label,by,note\n{name(2)},relabel,b,ada,"a, with a comma"\n{name(5)},keep,,ada,\n'
+        "image,action,label,by,note\n"
+        f'{name(2)},relabel,b,ada,"a, with a comma"\n'
+        f"{name(5)},keep,,ada,\n"
     )
     assert client.get("/api/state").json()["decisions"][name(2)]["label"] == "b"
 
@@ -73,40 +75,40 @@ def test_undo_takes_back_ones_own_decision_and_nobody_elses(client: TestClient, 
     first = decide(client, 1, "delete").json()
     decide(client, 1, "keep")
     refused = decide(client, 1, "", expected=first["now"])
-    assert refused.status_code == 400
-    assert "decided anew elsewhere" in refused.text
-    assert Decisions(root / "data/decisions.csv").read()[name(1)]["action"] == "keep"
+    assert refused.status_code == 409
+    assert "decided again elsewhere" in refused.json()["error"]
+    assert read_decisions(root / "data/decisions.csv")[name(1)]["action"] == "keep"
 
 
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ({"image": "../../etc/passwd", "action": "keep"}, "16 hexadecimal digits"),
+        ({"image": "../../etc/passwd", "action": "keep"}, "not in data/split.csv"),
         ({"image": name(99), "action": "keep"}, "not in data/split.csv"),
-        ({"image": name(1), "action": "burn"}, "it should be keep, delete, relabel"),
-        ({"image": name(1), "action": "relabel", "label": "cat"}, "it should be one of a, b"),
+        ({"image": name(1), "action": "burn"}, "action should be keep, delete, relabel"),
+        ({"image": name(1), "action": "relabel", "label": "cat"}, "label should be one of a, b"),
+        ({"image": name(1), "action": "keep", "note": "a\0b"}, "note should be text"),
+        ({"image": name(1), "action": "keep", "note": "\ud800"}, "note should be text"),
+        ({"image": name(1), "action": "keep", "cells": {"a": 1}}, "cells should be text"),
+        ({"image": name(1), "action": "keep", "expected": 1}, "expected should be a decision"),
         ([], "should be a JSON object"),
     ],
 )
 def test_nonsense_is_refused_with_a_reason(
     client: TestClient, root: Path, body: object, reason: str
 ):
-    answer = client.post("/api/decide", json=body, headers=FROM_PAGE)
+    answer = client.post("/api/decide", content=json.dumps(body), headers=FROM_PAGE)
     assert answer.status_code == 400
-    assert reason in answer.text
+    assert reason in answer.json()["error"]
     assert not (root / "data/decisions.csv").exists()
 
 
 def test_other_sites_can_neither_read_nor_write(client: TestClient, root: Path):
+    evil = {"origin": "http://evil.example"}
     assert client.get("/api/state", headers={"host": "evil.example"}).status_code == 403
     body = {"image": name(1), "action": "delete"}
     assert client.post("/api/decide", json=body).status_code == 403
-    assert (
-        client.post(
-            "/api/decide", json=body, headers={**FROM_PAGE, "origin": "http://evil.example"}
-        ).status_code
-        == 403
-    )
+    assert client.post("/api/decide", json=body, headers=FROM_PAGE | evil).status_code == 403
     assert not (root / "data/decisions.csv").exists()
     assert client.get("/picture/..%2f..%2fparams.yaml").status_code in (400, 404)
 
@@ -133,6 +135,121 @@ def test_the_page_says_what_clean_found_and_how_far_a_picture_lies(client: TestC
     assert (second["finding"], third["distance"], third["finding"]) == ("", None, "")
 
 
+FIVE = [
+    f"{name(0)},keep,,bob,",
+    f"{name(1)},delete,,bob,blurred",
+    f"{name(2)},relabel,b,bob,",
+    f"{name(3)},keep,,bob,",
+    f"{name(4)},delete,,bob,",
+]
+HEADER = "image,action,label,by,note"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\n".join([HEADER, *FIVE]).encode("utf-8-sig"),
+        "\r\n".join([HEADER, *FIVE, ""]).replace(",", ";").encode("utf-8-sig"),
+        "\n".join([HEADER, *FIVE]).replace(",", "\t").encode(),
+        "\n".join(["Image,Action,Label,By,Note", *FIVE]).encode(),
+        "\r".join([HEADER, *FIVE]).encode(),
+    ],
+    ids=["byte order mark", "semicolons", "tabs", "capitals", "old line ends"],
+)
+def test_what_a_spreadsheet_saves_is_understood_and_the_next_click_loses_nothing(
+    client: TestClient, root: Path, content: bytes
+):
+    (root / "data/decisions.csv").write_bytes(content)
+    assert len(client.get("/api/state").json()["decisions"]) == 5
+    assert decide(client, 7, "keep").status_code == 200
+    assert (root / "data/decisions.csv").read_text() == "\n".join(
+        [HEADER, *FIVE, f"{name(7)},keep,,ada,", ""]
+    )
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (FIVE, "line 1: should name the columns"),
+        ([line + "x" for line in FIVE[1:2]] + FIVE, "line 1: lacks the column image"),
+        ([HEADER, *FIVE[:2], "<<<<<<< HEAD", *FIVE[2:]], "line 4: '<<<<<<< HEAD' is left from a"),
+        ([HEADER, *FIVE, f"{name(5)},kept,,,"], "line 7: action is 'kept'"),
+        ([HEADER, *FIVE, f"{name(5)},keep,,ada,one, two"], "line 7: 6 cells, the header has 5"),
+        ([HEADER, *FIVE, f"{name(5)},keep,,\0,"], "line 7: holds a NUL"),
+    ],
+    ids=["no header", "other header", "conflict", "unknown action", "long row", "NUL"],
+)
+def test_what_is_not_understood_is_shown_with_its_line_and_written_nowhere(
+    client: TestClient, root: Path, lines: list[str], reason: str
+):
+    before = "\n".join([*lines, ""]).encode()
+    (root / "data/decisions.csv").write_bytes(before)
+    for answer in (
+        client.get("/api/state"),
+        client.get("/api/decisions"),
+        decide(client, 7, "keep"),
+        decide(client, 0, ""),
+    ):
+        assert answer.status_code == 409
+        assert reason in answer.json()["error"]
+        assert "decisions.csv" in answer.json()["error"]
+    assert (root / "data/decisions.csv").read_bytes() == before
+
+
+def test_columns_that_others_added_are_kept_also_through_an_undo(client: TestClient, root: Path):
+    path = root / "data/decisions.csv"
+    path.write_text(f"image,action,seen on\n{name(1)},keep,monday\n{name(2)},delete,tuesday\n")
+    decide(client, 1, "delete", note="blurred")
+    assert read_decisions(path)[name(1)]["seen on"] == "monday"
+    cleared = decide(client, 1, "").json()
+    assert name(1) not in read_decisions(path)
+    undo = {key: cleared["before"][key] for key in ("action", "label", "by", "note")}
+    cells = {"seen on": cleared["before"]["seen on"]}
+    undone = client.post(
+        "/api/decide",
+        json={"image": name(1), "expected": None, "cells": cells, **undo},
+        headers=FROM_PAGE,
+    )
+    assert undone.json()["now"] == cleared["before"]
+    assert read_decisions(path)[name(1)]["seen on"] == "monday"
+
+
+def test_a_thumbnail_follows_its_file(client: TestClient, root: Path):
+    path = root / f"data/images/b/{name(1)}.jpg"
+    first = client.get(f"/thumbnail/{name(1)}")
+    tag = {"if-none-match": first.headers["etag"]}
+    assert client.get(f"/thumbnail/{name(1)}", headers=tag).status_code == 304
+    Image.new("RGB", (90, 60), "red").save(path)
+    for address in ("thumbnail", "picture"):
+        second = client.get(f"/{address}/{name(1)}", headers=tag)
+        assert second.status_code == 200
+        pixel = Image.open(io.BytesIO(second.content)).getpixel((0, 0))
+        assert pixel[0] > 240
+        assert pixel[2] < 20
+    path.write_bytes(b"no picture")
+    assert client.get(f"/thumbnail/{name(1)}").status_code == 404
+    path.unlink()
+    assert "is missing" in client.get(f"/thumbnail/{name(1)}").json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("table", "content", "reason"),
+    [
+        ("split", "path,label\nx,a\n", "lacks the column group"),
+        ("predictions", "path,loss\nx,1\n<<<<<<< HEAD\n", "left from a merge"),
+        ("predictions", f"path,loss\ndata/images/a/{name(0)}.jpg,high\n", "'high', not a number"),
+        ("findings", "path\nx\n", "lacks the column action"),
+    ],
+)
+def test_a_damaged_table_is_named_on_the_page(
+    client: TestClient, root: Path, table: str, content: str, reason: str
+):
+    (root / f"data/{table}.csv").write_text(content)
+    answer = client.get("/api/state")
+    assert answer.status_code == 409
+    assert reason in answer.json()["error"]
+
+
 def test_processes_and_threads_writing_at_once_lose_nothing(root: Path):
     path = root / "data/decisions.csv"
     code = "import sys; from pathlib import Path; from tests.support.commands import add_rows;"
@@ -144,46 +261,30 @@ def test_processes_and_threads_writing_at_once_lose_nothing(root: Path):
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda start: add_rows(path, start), (300, 400)))
     assert [process.wait() for process in others] == [0, 0]
-    assert len(Decisions(path).read()) == 100
-
-
-def serve(root: Path, port: int = 0) -> tuple[subprocess.Popen, str]:
-    command = [
-        sys.executable,
-        "-m",
-        "pawprint",
-        "review",
-        str(root),
-        "--port",
-        str(port),
-        "--by",
-        "ada",
-    ]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    return process, process.stdout.readline().split()[1]
+    assert len(read_decisions(path)) == 100
 
 
 def test_in_a_real_browser_nothing_is_lost(browser, tmp_path: Path):
     root = make_project(tmp_path, 5000)
-    server, address = serve(root)
-    decisions = Decisions(root / "data/decisions.csv")
+    server = ServerProcess("review", root, "--by", "ada")
+    decisions = root / "data/decisions.csv"
     try:
         page = browser.new_page(viewport={"width": 1100, "height": 800})
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.goto(address)
+        page.goto(server.url)
         page.wait_for_selector("#grid li.on")
         assert page.locator("#grid li").count() < 100, "only what is in sight is in the document"
         first = page.locator("#grid li.on").get_attribute("data-image")
         page.keyboard.press("d")
         page.wait_for_selector(f"#p{first}.delete")
-        assert decisions.read()[first]["action"] == "delete"
+        assert read_decisions(decisions)[first]["action"] == "delete"
         second = page.locator("#grid li.on").get_attribute("data-image")
         page.keyboard.press("2")
         page.wait_for_selector(f"#p{second}.relabel")
         page.keyboard.press("u")
         page.wait_for_selector(f"#p{second}:not(.relabel)")
-        assert second not in decisions.read()
+        assert second not in read_decisions(decisions)
         page.select_option("#split", "valid")
         page.select_option("#order", "pairs")
         page.reload()
@@ -191,17 +292,16 @@ def test_in_a_real_browser_nothing_is_lost(browser, tmp_path: Path):
         assert page.input_value("#order") == "pairs"
         assert page.input_value("#split") == "valid"
         other = browser.new_page()
-        other.goto(address)
+        other.goto(server.url)
         other.click("#grid li >> nth=3")
         third = other.locator("#grid li.on").get_attribute("data-image")
         other.click("button[data-action=keep]")
         other.wait_for_selector(f"#p{third}.keep")
         server.kill()
-        server.wait()
         page.keyboard.press("k")
         page.wait_for_selector("#toast:not([hidden])")
         assert "Not saved" in page.inner_text("#toast")
-        server, _ = serve(root, port=int(address.rstrip("/").rsplit(":", 1)[1]))
+        server = ServerProcess("review", root, port=server.address[1])
         page.reload()
         page.wait_for_selector("#count:has-text('2 decided')")
         page.select_option("#split", "")
@@ -210,33 +310,32 @@ def test_in_a_real_browser_nothing_is_lost(browser, tmp_path: Path):
         page.locator("#grid").focus()
         page.keyboard.press("End")
         page.wait_for_selector("#grid li.on[aria-posinset='5000']")
-        assert {first, third} == set(decisions.read())
+        assert {first, third} == set(read_decisions(decisions))
         phone = browser.new_page(viewport={"width": 360, "height": 740})
-        phone.goto(address)
+        phone.goto(server.url)
         phone.wait_for_selector("#grid li.on")
         assert phone.evaluate("document.documentElement.scrollWidth") <= 360
         assert not problems
     finally:
         server.kill()
-        server.wait()
 
 
 def test_a_note_is_kept_with_the_decision(browser, root: Path):
-    server, address = serve(root)
-    decisions = Decisions(root / "data/decisions.csv")
+    server = ServerProcess("review", root, "--by", "ada")
+    decisions = root / "data/decisions.csv"
     try:
         page = browser.new_page(viewport={"width": 1100, "height": 800})
-        page.goto(address)
+        page.goto(server.url)
         page.wait_for_selector("#grid li.on")
         first = page.locator("#grid li.on").get_attribute("data-image")
         page.keyboard.press("n")
         page.keyboard.type("dark, but kept")  # d and k are keys elsewhere
         page.evaluate("refresh()")
         page.keyboard.press("Enter")
-        assert decisions.read() == {}, "a note alone decides nothing"
+        assert read_decisions(decisions) == {}, "a note alone decides nothing"
         page.keyboard.press("k")
         page.wait_for_selector(f"#p{first}.keep")
-        assert decisions.read()[first]["note"] == "dark, but kept"
+        assert read_decisions(decisions)[first]["note"] == "dark, but kept"
         second = page.locator("#grid li.on").get_attribute("data-image")
         assert second != first
         assert page.input_value("#note") == "", "the next picture has a note of its own"
@@ -247,7 +346,7 @@ def test_a_note_is_kept_with_the_decision(browser, root: Path):
         page.wait_for_selector(f"#p{second}.on")
         page.keyboard.press("ArrowLeft")
         page.wait_for_selector("#about:has-text('really a dog')")
-        assert decisions.read()[first] == {
+        assert read_decisions(decisions)[first] == {
             "image": first, "action": "keep", "label": "", "by": "ada", "note": "really a dog",
         }  # fmt: skip
         page.keyboard.press("u")
@@ -255,4 +354,32 @@ def test_a_note_is_kept_with_the_decision(browser, root: Path):
         assert page.input_value("#note") == "dark, but kept"
     finally:
         server.kill()
-        server.wait()
+
+
+def test_the_page_shows_why_nothing_can_be_decided_and_goes_on_when_it_is_put_right(
+    browser, root: Path
+):
+    path = root / "data/decisions.csv"
+    path.write_text("\n".join(FIVE))
+    server = ServerProcess("review", root)
+    try:
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        page.goto(server.url)
+        page.wait_for_selector(
+            "#problem:has-text('decisions.csv, line 1: should name the columns')"
+        )
+        assert page.locator("#grid li").count() == 0
+        page.keyboard.press("k")
+        assert page.locator("button[data-action=keep]").is_disabled()
+        assert path.read_text() == "\n".join(FIVE)
+        path.write_text("\n".join([HEADER, *FIVE]))
+        page.wait_for_selector("#count:has-text('5 decided')")
+        assert page.locator("#problem").is_hidden()
+        # damaged again while the page is open: the next click is refused
+        path.write_text("\n".join([HEADER, *FIVE, ">>>>>>> other"]))
+        page.keyboard.press("k")
+        page.wait_for_selector("#toast:has-text('Not saved'), #problem:has-text('line 7')")
+        page.wait_for_selector("#problem:has-text('line 7')")
+        assert path.read_text().endswith(">>>>>>> other")
+    finally:
+        server.kill()

@@ -7,7 +7,6 @@ import pytest
 
 CHROMIUM = Path("/usr/bin/chromium")
 
-
 CALM = [
     "--no-sandbox",
     "--disable-gpu",
@@ -21,6 +20,7 @@ CALM = [
 
 @pytest.fixture
 def browser() -> Iterator[object]:
+    """A browser; a test that asks for it is skipped where there is none."""
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     if not CHROMIUM.is_file():
         pytest.skip("there is no /usr/bin/chromium: install Debian's package chromium")

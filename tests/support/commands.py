@@ -1,63 +1,68 @@
 """Running the commands of pawprint as people do."""
 
+import re
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 
-from pawprint.commands.review import Decisions
+from pawprint.commands.review.decisions import Decisions
 from tests.support.project import ROOT
 
 
 def picture_id(i: int) -> str:
-    """A picture's name for tests: sixteen hex digits."""
+    """Return a picture's name for tests: sixteen hex digits."""
     return f"{i:016x}"
 
 
-def predict(*arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pawprint", "predict", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, text=True)
+def pawprint(*words: object, stdin: str | bytes = "") -> subprocess.CompletedProcess[str]:
+    """Run a command of pawprint to its end."""
+    command = [sys.executable, "-m", "pawprint", *map(str, words)]
+    given = stdin if isinstance(stdin, bytes) else stdin.encode()
+    done = subprocess.run(command, cwd=ROOT, input=given, capture_output=True)
+    return subprocess.CompletedProcess(
+        command, done.returncode, done.stdout.decode(), done.stderr.decode()
+    )
 
 
-class ServeProcess:
-    """A `pawprint serve` of its own on 127.0.0.1."""
+def predict(*words: object, stdin: str | bytes = "") -> subprocess.CompletedProcess[str]:
+    return pawprint("predict", *words, stdin=stdin)
 
-    def __init__(self, export, *arguments: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockpicture_id()[1]
-        command = [
-            sys.executable,
-            "-m",
-            "pawprint",
-            "serve",
-            str(export),
-            "--port",
-            str(port),
-            *arguments,
-        ]
+
+class ServerProcess:
+    """A `pawprint serve` or `pawprint review` of its own on 127.0.0.1."""
+
+    def __init__(
+        self, *words: object, port: int = 0, before: Callable[[], None] | None = None
+    ) -> None:
+        """words: the command and its arguments; before: what the process does before it starts."""
+        command = [sys.executable, "-m", "pawprint", *map(str, words), "--port", str(port)]
         # not a pipe: nobody empties it, and a full one stops the server
-        self.log = tempfile.TemporaryFile("w+")
+        self.log = tempfile.NamedTemporaryFile()  # noqa: SIM115  (it lives as long as self)
         self.process = subprocess.Popen(
-            command, cwd=ROOT, stdout=self.log, stderr=subprocess.STDOUT
+            command, cwd=ROOT, stdout=self.log, stderr=subprocess.STDOUT, preexec_fn=before
         )
-        self.url, self.address = f"http://127.0.0.1:{port}", ("127.0.0.1", port)
-        for _ in range(200):
-            try:
-                assert httpx.get(f"{self.url}/healthz").status_code == 200
-                return
-            except httpx.TransportError:
-                assert self.process.poll() is None, self.said()
-                time.sleep(0.1)
-        raise AssertionError("the server did not start")
+        found = None
+        for _ in range(600):
+            if found := re.search(r"http://(127\.0\.0\.1):(\d+)/", self.said()):
+                break
+            assert self.process.poll() is None, self.said()
+            time.sleep(0.05)
+        assert found, "the server did not start"
+        self.address = (found[1], int(found[2]))
+        self.url = found[0].rstrip("/")
 
     def predict(self, content: bytes, **headers: str) -> httpx.Response:
         return httpx.post(f"{self.url}/predict", content=content, headers=headers, timeout=30)
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return httpx.get(self.url + path, headers=headers, timeout=30)
 
     def accepts(self) -> bool:
         with socket.socket() as probe:
@@ -68,15 +73,17 @@ class ServeProcess:
         self.process.wait(timeout=30)
         return self.said()
 
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
     def said(self) -> str:
-        self.log.seek(0)
-        return self.log.read()
+        return Path(self.log.name).read_text()
 
 
 def add_rows(path: Path, start: int) -> None:
+    """Decide about 25 pictures, from number `start` on."""
     decisions = Decisions(path)
     for i in range(start, start + 25):
-        decisions.change(
-            picture_id(i),
-            {"image": picture_id(i), "action": "keep", "label": "", "by": "", "note": ""},
-        )
+        row = {"image": picture_id(i), "action": "keep", "label": "", "by": "", "note": ""}
+        decisions.change(picture_id(i), row)

@@ -6,12 +6,14 @@ let state = { classes: [], pictures: [], decisions: {} };
 let shown = [], chosen = 0, columns = 1, side = 180;
 const history_ = JSON.parse(sessionStorage.getItem("undo") || "[]");
 let sending = Promise.resolve();
+let broken = true; // nothing is loaded, or a file is not understood
 
 async function call(path, body) {
   const options = body ? { method: "POST", body: JSON.stringify(body), headers: { "x-pawprint": "review" } } : {};
-  const answer = await fetch(path, options);
-  if (!answer.ok) throw new Error(await answer.text());
-  return answer.json();
+  const response = await fetch(path, options);
+  const answer = await response.json();
+  if (!response.ok) throw Object.assign(new Error(answer.error), { status: response.status });
+  return answer;
 }
 
 function say(message) {
@@ -44,6 +46,7 @@ function arrange(keep) {
 }
 
 function layout() {
+  if (broken) return;
   const width = $("grid").clientWidth;
   columns = Math.max(2, Math.floor((width + GAP) / (180 + GAP)));
   side = (width - GAP * (columns - 1)) / columns;
@@ -54,6 +57,7 @@ function layout() {
 
 // Only the rows in sight, and two beyond, are in the document: thousands of pictures cost no more than a screenful.
 function draw() {
+  if (broken) return;
   const row = side + CAPTION + GAP, view = $("scroll");
   const first = Math.max(0, Math.floor(view.scrollTop / row) - 2) * columns;
   const last = Math.min(shown.length, (Math.ceil((view.scrollTop + view.clientHeight) / row) + 2) * columns);
@@ -152,7 +156,8 @@ function undo() {
     const last = history_.pop();
     if (!last) return;
     sessionStorage.setItem("undo", JSON.stringify(history_));
-    send({ ...(last.before || { action: "" }), image: last.image, expected: last.now }, () => {
+    const { image, action, label, note, by, ...cells } = last.before || { action: "" };
+    send({ image: last.image, action, label, note, by, cells, expected: last.now }, () => {
       arrange(last.image);
       choose(chosen);
     });
@@ -171,25 +176,40 @@ function send(body, then) {
       say("");
       $("show").value === "all" ? draw() : arrange(shown[chosen]?.image ?? "");
     } catch (error) {
-      say(`Not saved: ${error instanceof TypeError ? "the server does not answer. Start it again, then decide anew." : error.message}`);
+      say(`Not saved: ${error instanceof TypeError ? "the server does not answer. Start it again, then decide again." : error.message}`);
       draw();
     }
   });
 }
 
+// Decisions that others make show up by themselves; so does a file that cannot be read, until it is put right.
 async function refresh() {
   if (document.hidden) return;
   try {
     await sending;
+    if (broken) return await load();
     const decisions = await call("api/decisions");
     if (JSON.stringify(decisions) === JSON.stringify(state.decisions)) return;
     state.decisions = decisions;
     arrange(shown[chosen]?.image ?? "");
-  } catch { /* the next decision will say so */ }
+  } catch (error) {
+    if (error.status) stop(error.message); // otherwise the server is away: the next decision says so
+  }
+}
+
+// Nothing can be decided while a file is not understood: the page shows why instead of the pictures.
+function stop(message) {
+  broken = true;
+  $("problem").textContent = message;
+  $("problem").hidden = false;
+  $("grid").hidden = $("empty").hidden = true;
+  for (const each of document.querySelectorAll("footer button, footer input, header select")) each.disabled = true;
+  $("about").textContent = "Nothing can be decided until this is put right.";
+  $("count").textContent = "";
 }
 
 function press(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT" || $("closer").open) return;
+  if (broken || event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT" || $("closer").open) return;
   if (event.target === $("note")) {
     const picture = shown[chosen], decision = picture && state.decisions[picture.image];
     if (event.key === "Enter" && decision) decide(decision.action, decision.label);
@@ -222,8 +242,12 @@ function options(select, values, all) {
   select.replaceChildren(new Option(all, ""), ...values.map((value) => new Option(value, value)));
 }
 
-async function start() {
-  try { state = await call("api/state"); } catch (error) { say(error.message); return; }
+async function load() {
+  state = await call("api/state");
+  broken = false;
+  $("problem").hidden = true;
+  $("grid").hidden = false;
+  for (const each of document.querySelectorAll("footer button, footer input, header select")) each.disabled = false;
   options($("label"), state.classes, "all classes");
   options($("split"), ["train", "valid", "test"].filter((s) => state.pictures.some((p) => p.split === s)), "all splits");
   for (const [id, value] of new URLSearchParams(location.hash.slice(1)))
@@ -235,6 +259,11 @@ async function start() {
     button.append("→ " + name);
     return button;
   }));
+  arrange();
+  $("grid").focus();
+}
+
+async function start() {
   for (const id of ["label", "split", "order", "show"])
     $(id).addEventListener("change", () => { $("scroll").scrollTop = 0; arrange(); });
   $("scroll").addEventListener("scroll", () => requestAnimationFrame(draw), { passive: true });
@@ -254,7 +283,10 @@ async function start() {
   document.addEventListener("keydown", press);
   addEventListener("focus", refresh);
   setInterval(refresh, 3000);
-  arrange();
-  $("grid").focus();
+  try {
+    await load();
+  } catch (error) {
+    stop(error.status ? error.message : "The server does not answer. Start it again, then reload this page.");
+  }
 }
 start();

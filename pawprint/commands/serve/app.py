@@ -1,0 +1,190 @@
+"""The application of `pawprint serve`: /, /predict, /healthz, /model and /metrics."""
+
+import asyncio
+import hashlib
+import io
+import logging
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from pawprint.commands.serve.bodies import Bodies, picture_in
+from pawprint.commands.web import Access, Guard, RequestRefused, page_routes
+from pawprint.compute import cores
+from pawprint.exporting.shipped.predict import Classifier
+from pawprint.pictures.formats import FORMATS, SUFFIXES_OF
+
+Answer = dict[str, Any]  # as Classifier.classify gives it
+Record = Callable[[bytes, str, str, Answer], None]  # of a picture: bytes, sha256, suffix, answer
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is refused: content in bytes of a body, pixels of a picture, a queue of pictures.
+
+    patience: seconds in which a body must have come.
+    """
+
+    content: int = 10_000_000
+    pixels: int = 50_000_000
+    queue: int = 32
+    patience: float = 30
+
+
+def make_app(
+    classifier: Classifier,
+    limits: Limits | None = None,
+    access: Access | None = None,
+    records: Sequence[Record] = (),
+    about: Mapping[str, object] | None = None,
+) -> ASGIApp:
+    """Return the application.
+
+    records: what writes answers down; if one cannot, the client has its answer all the same, and
+    it is counted. about: what /model says beside the model's own configuration.
+    """
+    limits = limits or Limits()
+    service = Service(classifier, limits, records)
+    said = {**classifier.config, "max_bytes": limits.content, **(about or {})}
+
+    async def model(request: Request) -> Response:
+        return JSONResponse(said)
+
+    async def healthz(request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    routes = [
+        Route("/predict", service.predict, methods=["POST"]),
+        Route("/metrics", service.metrics),
+        Route("/healthz", healthz),
+        Route("/model", model),
+        *page_routes("serve"),
+    ]
+    handlers: dict[Any, Any] = {HTTPException: answer_http_error, Exception: answer_failure}
+    return Guard(Starlette(routes=routes, exception_handlers=handlers), access or Access())
+
+
+class Service:
+    """Asks the model about pictures, several at a time, and counts what it does."""
+
+    def __init__(self, classifier: Classifier, limits: Limits, records: Sequence[Record]) -> None:
+        self.classifier, self.limits, self.records = classifier, limits, records
+        self.bodies = Bodies(limits.queue * limits.content)
+        self.pool = ThreadPoolExecutor(cores(), "predict")
+        self.waiting = 0  # pictures in the pool and before it
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "pawprint_predictions", "Answers of /predict by status", ["status"], registry=registry
+        )
+        self.seconds = Histogram(
+            "pawprint_prediction_seconds", "Time to answer a picture", registry=registry
+        )
+        self.unwritten = Counter(
+            "pawprint_records_failed", "Answers that could not be written down", registry=registry
+        )
+        gauge = Gauge(
+            "pawprint_predictions_waiting", "Pictures under way, from body on", registry=registry
+        )
+        gauge.set_function(lambda: self.waiting + len(self.bodies.sizes))
+
+    async def metrics(self, request: Request) -> Response:
+        """Answer with the counts, for Prometheus."""
+        content = generate_latest(self.registry)
+        return Response(content, headers={"content-type": CONTENT_TYPE_LATEST})
+
+    async def predict(self, request: Request) -> Response:
+        """Answer what the model sees in the picture that a request holds."""
+        started = time.perf_counter()
+        try:
+            answer = await self.answer(request)
+        except RequestRefused as error:
+            self.requests.labels(error.status).inc()
+            return error.response()
+        self.requests.labels(200).inc()
+        self.seconds.observe(time.perf_counter() - started)
+        return JSONResponse(answer)
+
+    async def answer(self, request: Request) -> Answer:
+        """Return the model's answer. Raises RequestRefused."""
+        self.refuse_if_full()  # before a body comes in vain
+        body = await self.bodies.read(request, self.limits.content, self.limits.patience)
+        content = await picture_in(request, body)
+        self.refuse_if_full()
+        self.waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.pool, self.ask, content)
+        finally:
+            self.waiting -= 1
+
+    def refuse_if_full(self) -> None:
+        """Raise RequestRefused (503) if the queue is full. A body on its way is not in it."""
+        if self.waiting >= self.limits.queue:
+            raise RequestRefused(503, "too many pictures are waiting; try again in a second")
+
+    def ask(self, content: bytes) -> Answer:
+        """Return the model's answer about a picture, and write it down."""
+        answer, suffix = classify(self.classifier, content, self.limits.pixels)
+        sha256 = hashlib.sha256(content).hexdigest() if self.records else ""
+        for record in self.records:
+            try:
+                record(content, sha256, suffix, answer)
+            except OSError as error:
+                self.unwritten.inc()
+                logging.getLogger("uvicorn.error").error("not written down: %s", error)
+        return answer
+
+
+def classify(classifier: Classifier, content: bytes, most_pixels: int) -> tuple[Answer, str]:
+    """Return the model's answer about a picture, and the suffix of its format.
+
+    Raises RequestRefused: 415 if it is not a picture, 422 if it is too large or broken.
+    """
+    Image.MAX_IMAGE_PIXELS = None  # our own limit speaks before anything is decoded
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                if image.width * image.height > most_pixels:
+                    raise RequestRefused(
+                        422,
+                        f"{image.width} x {image.height} pixels are more than "
+                        f"{most_pixels / 1e6:g} megapixels",
+                    )
+                # a JPEG with several pictures inside is an MPO
+                suffix, *_ = SUFFIXES_OF.get(image.format or "", (".jpg",))
+                return classifier(image), suffix
+    except RequestRefused:
+        raise
+    except UnidentifiedImageError:
+        raise RequestRefused(415, f"not a picture; send one of {', '.join(FORMATS)}") from None
+    except Exception:  # decoders raise many kinds on a broken file; the client need not see which
+        raise RequestRefused(422, "the picture is broken and cannot be decoded") from None
+
+
+async def answer_http_error(request: Request, error: HTTPException) -> Response:
+    """Answer what Starlette refuses, such as an unknown path, as JSON."""
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def answer_failure(request: Request, error: Exception) -> Response:
+    """Answer an error of our own; its traceback goes to stderr."""
+    return JSONResponse({"error": "internal error"}, 500)
