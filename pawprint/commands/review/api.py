@@ -13,8 +13,18 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from pawprint.commands.review import pictures
 from pawprint.commands.review.decisions import Decision, Decisions
+from pawprint.commands.review.pictures import (
+    FULL,
+    Version,
+    cached_thumbnail,
+    make_jpeg,
+    picture_file,
+    pictures_by_name,
+    read_pictures,
+    read_split,
+    version_of,
+)
 from pawprint.commands.web import Access, Guard, RequestRefused, answer_refused, page_routes
 from pawprint.params import StageError
 from pawprint.state import ACTIONS
@@ -63,13 +73,13 @@ class Api:
         """Return what `state` answers with."""
         return {
             "classes": self.classes(),
-            "pictures": pictures.read_pictures(self.root),
+            "pictures": read_pictures(self.root),
             "decisions": self.decisions.read(),
         }
 
     def classes(self) -> list[str]:
         """Return the labels of the project's pictures, sorted."""
-        return sorted({row["label"] for row in pictures.read_split(self.root)})
+        return sorted({row["label"] for row in read_split(self.root)})
 
     async def current(self, request: Request) -> Response:
         """Answer with the decisions alone."""
@@ -90,7 +100,7 @@ class Api:
         image, action, label, note, by = (
             text_of(asked, name) for name in ("image", "action", "label", "note", "by")
         )
-        if image not in pictures.pictures_by_name(self.root):
+        if image not in pictures_by_name(self.root):
             raise RequestRefused(400, "this picture is not in data/split.csv")
         if action not in ("", *ACTIONS):
             raise RequestRefused(400, f"action should be {', '.join(ACTIONS)} or empty")
@@ -118,23 +128,21 @@ class Api:
 
     async def thumbnail(self, request: Request) -> Response:
         """Answer with a small JPEG of a picture."""
-        return await self.show(request, pictures.cached_thumbnail)
+        return await self.show(request, cached_thumbnail)
 
     async def picture(self, request: Request) -> Response:
         """Answer with a large JPEG of a picture."""
 
-        def make(path: Path, version: pictures.Version) -> bytes:
-            return pictures.make_jpeg(path, pictures.FULL)
+        def make(path: Path, version: Version) -> bytes:
+            return make_jpeg(path, FULL)
 
         return await self.show(request, make)
 
-    async def show(
-        self, request: Request, make: Callable[[Path, pictures.Version], bytes]
-    ) -> Response:
+    async def show(self, request: Request, make: Callable[[Path, Version], bytes]) -> Response:
         """Answer with a JPEG, or 304 if the browser has the one of this version of the file."""
-        path = pictures.picture_file(self.root, request.path_params["image"])
+        path = picture_file(self.root, request.path_params["image"])
         try:
-            version = pictures.version(path)
+            version = version_of(path)
         except OSError:
             raise RequestRefused(404, f"{path} is missing; `dvc checkout` restores it") from None
         tag = '"' + "-".join(map(str, version)) + '"'

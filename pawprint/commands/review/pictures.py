@@ -24,7 +24,7 @@ Row = dict[str, str]
 Version = tuple[int, int, int]
 
 
-def version(path: Path) -> Version:
+def version_of(path: Path) -> Version:
     """Return what differs when a file was changed or replaced."""
     status = path.stat()
     return status.st_mtime_ns, status.st_size, status.st_ino
@@ -36,7 +36,7 @@ def read_rows(path: Path, *columns: str) -> tuple[Row, ...]:
     Raises StageError if it is not a table with these columns.
     """
     try:
-        return cached_rows(path, version(path), columns)
+        return cached_rows(path, version_of(path), columns)
     except FileNotFoundError:
         return ()
 
@@ -59,7 +59,7 @@ def read_split(root: Path) -> tuple[Row, ...]:
 def pictures_by_name(root: Path) -> dict[str, Row]:
     """Return each picture's row of data/split.csv by the picture's name."""
     try:
-        return cached_index(root / SPLIT, version(root / SPLIT))
+        return cached_index(root / SPLIT, version_of(root / SPLIT))
     except FileNotFoundError:
         return {}
 

@@ -1,1 +1,1 @@
-"""The files of export/ that are the same for every model; training, predict and serve import predict.py too."""
+"""The files of export/ that are the same for every model. The library imports predict.py too."""

@@ -1,4 +1,7 @@
-"""A page to try the model on, for a Hugging Face Space or `python app.py` (needs gradio, see requirements.txt)."""
+"""A page to try the model on, for a Hugging Face Space or `python app.py`.
+
+It needs gradio, see requirements.txt.
+"""
 
 import gradio
 from predict import Classifier
@@ -7,6 +10,9 @@ classifier = Classifier()
 
 
 def classify(image):
+    """Return probabilities by class; nothing if no picture was given."""
+    if image is None:
+        return None
     answer = classifier(image)
     return {"none of these": 1.0} if answer["none"] else answer["probabilities"]
 

@@ -1,9 +1,13 @@
-"""Ask the exported model about pictures: `python predict.py PICTURE…`. Needs numpy, pillow and onnxruntime only."""
+"""Ask the exported model about pictures: `python predict.py PICTURE…`.
+
+It needs numpy, pillow and onnxruntime only.
+"""
 
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -11,7 +15,7 @@ from PIL import Image, ImageOps
 if __package__:  # imported by the commands of pawprint
     from pawprint.pictures.square import to_square
 else:  # beside the model, in an exported folder
-    from pictures import to_square
+    from pictures import to_square  # type: ignore[no-redef]  # a copy of the same module
 
 ORIENTATION = 0x0112  # the tag of a camera that was held on its side
 
@@ -19,7 +23,8 @@ ORIENTATION = 0x0112  # the tag of a camera that was held on its side
 class Classifier:
     """The model in a folder. Calling it with a PIL picture gives an answer as `classify` does.
 
-    threads: that work on one picture, 0 for all cores; several pictures at a time are faster with 1, in a pool.
+    threads: that work on one picture, 0 for all cores; several pictures at a time are faster with
+    1, in a pool.
     """
 
     def __init__(self, folder: Path = Path(__file__).parent, threads: int = 0) -> None:
@@ -33,28 +38,29 @@ class Classifier:
         )
 
     def prepare(self, image: Image.Image) -> np.ndarray:
-        """The picture as the model takes it: upright, RGB, square, uint8 (size, size, 3)."""
+        """Return a picture as the model takes it: upright, RGB, square, uint8 (size, size, 3)."""
         config = self.config
-        image.draft(
-            "RGB", (config["size"], config["size"])
-        )  # a large JPEG need not be decoded at full size
-        if (
-            image.getexif().get(ORIENTATION, 1) != 1
-        ):  # exif_transpose and convert copy even where nothing changes
+        # a large JPEG need not be decoded at full size
+        image.draft("RGB", (config["size"], config["size"]))
+        # exif_transpose and convert copy even if nothing changes
+        if image.getexif().get(ORIENTATION, 1) != 1:
             image = ImageOps.exif_transpose(image)
         upright = image if image.mode == "RGB" else image.convert("RGB")
-        return np.asarray(
-            to_square(upright, config["size"], config["resize"], config["interpolation"])
-        )
+        square = to_square(upright, config["size"], config["resize"], config["interpolation"])
+        return np.asarray(square)
 
-    def classify(self, prepared: Sequence[np.ndarray]) -> list[dict]:
-        """For each picture: label, probability, whether it is none of these and by which score, all probabilities."""
+    def classify(self, prepared: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+        """Return an answer for each prepared picture.
+
+        It holds label, probability, none (whether it is none of the classes), none_score (how much
+        so), and the probabilities of all classes.
+        """
         wanted = {"pictures": np.stack(prepared)}
         probabilities, scores = self.session.run(["probabilities", "none_score"], wanted)
         answers = []
         for row, score in zip(probabilities.tolist(), scores.tolist(), strict=True):
             chances = dict(zip(self.config["classes"], row, strict=True))
-            label = max(chances, key=chances.get)
+            label = max(chances, key=lambda name: chances[name])
             found = {
                 "label": label,
                 "probability": chances[label],
@@ -63,15 +69,43 @@ class Classifier:
             answers.append({**found, "none_score": score, "probabilities": chances})
         return answers
 
-    def __call__(self, image: Image.Image) -> dict:
+    def __call__(self, image: Image.Image) -> dict[str, Any]:
         return self.classify([self.prepare(image)])[0]
 
 
-if __name__ == "__main__":
-    classifier = Classifier()
-    for name in sys.argv[1:]:
-        answer = classifier(Image.open(name))
+def main(names: Sequence[str]) -> int:
+    """Print one line per picture; return the exit code, 1 if any could not be read."""
+    if not names:
+        print("usage: python predict.py PICTURE…", file=sys.stderr)
+        return 2
+    try:
+        classifier = Classifier()
+    except Exception as error:  # onnxruntime raises its own kinds
+        print(f"predict.py: the model cannot be read: {one_line(error)}", file=sys.stderr)
+        return 1
+    failed = 0
+    for name in names:
+        try:
+            with Image.open(name) as image:
+                answer = classifier(image)
+        except Exception as error:  # decoders raise many kinds on a broken file
+            failed += 1
+            print(f"{name}  error: {one_line(error)}")
+            continue
         ranked = sorted(answer["probabilities"].items(), key=lambda pair: -pair[1])
-        print(
-            name, *["none of these:"] * answer["none"], *(f"{label}={p:.3f}" for label, p in ranked)
-        )
+        said = ["none of these:"] * answer["none"] + [f"{label}={p:.3f}" for label, p in ranked]
+        print(name, *said)
+    return 1 if failed else 0
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says, in one line."""
+    return getattr(error, "strerror", None) or " ".join(f"{type(error).__name__}: {error}".split())
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except BrokenPipeError:  # `python predict.py … | head` has read enough
+        sys.stderr.close()
+        sys.exit(141)
