@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pawprint.params import StageError
-from tests.support.world import fill, from_folder
+from tests.support.world import fill, from_folder, offered
 
 
 def test_a_folder_can_be_shared_out_between_two_splits_always_in_the_same_way(tmp_path: Path):
@@ -63,3 +63,45 @@ def test_labels_that_cannot_be_had_are_explained(tmp_path: Path, options: dict, 
     (tmp_path / "out.csv").write_text("file,label\n../secret.jpg,x\n")
     with pytest.raises(StageError, match=message):
         from_folder(tmp_path, **{"include": "jpg$"} | options)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (b"file,label\na/1.jpg,tench, Tinca tinca\n", r"t\.csv, line 2: 3 cells, the header has 2"),
+        (b"file,label,split\na/1.jpg,tench\n", r"t\.csv, line 2: 2 cells, the header has 3"),
+        (b"file,label\n\na/1.jpg,\0\n", r"t\.csv, line 3: holds a NUL"),
+        (b"file,label\na/1.jpg,caf\xe9\n", r"t\.csv, line 2: not UTF-8"),
+        (b"file,label\n<<<<<<< HEAD\na/1.jpg,x\n", r"t\.csv, line 2: '<<<<<<< HEAD' is left"),
+        (b'file,label\na/1.jpg,"x\n', r"t\.csv, line 2: not CSV"),
+        (b"file,label,Label\na/1.jpg,x,y\n", r"line 1: the column 'label' is named twice"),
+        (b"file,label\n,x\n", r"t\.csv, line 2: file or label is empty"),
+        (b"file,label\na/1.jpg,x\na/1.jpg,x\n", r"names a/1\.jpg twice as x"),
+        (b"file,label,split\na/1.jpg,x,validation\n", r"line 2: split is 'validation'; it should"),
+        (b"", r"it should have file and label"),
+        (b"file,label\n", r"holds no pictures"),
+    ],
+)
+def test_a_table_that_is_not_understood_is_one_line(tmp_path: Path, table: bytes, message: str):
+    fill(tmp_path, "a/1.jpg")
+    (tmp_path / "t.csv").write_bytes(table)
+    with pytest.raises(StageError, match=message):
+        from_folder(tmp_path, labels="table", table="t.csv")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        b'\xef\xbb\xbfFile;Label;Group\r\n"a/1.jpg";"tench, Tinca";\r\n2.jpg;"x;y";7\r\n',
+        b'file,label,group\ra/1.jpg,"tench, Tinca",\r2.jpg,x;y,7\r',
+        b"label\tfile\tgroup\ntench, Tinca\ta\\1.jpg\t\n x;y \t2.jpg\t7\n\t\t\n",
+    ],
+)
+def test_a_table_that_another_program_saved_is_understood(tmp_path: Path, table: bytes, caplog):
+    fill(tmp_path, "a/1.jpg", "2.jpg", "3.jpg")
+    (tmp_path / "t.csv").write_bytes(table)
+    assert offered(from_folder(tmp_path, labels="table", table="t.csv")) == [
+        ("a/1.jpg", "tench, Tinca", "", ""),
+        ("2.jpg", "x;y", "", "7"),
+    ]
+    assert "t.csv does not list: 3.jpg" in caplog.text

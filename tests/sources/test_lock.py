@@ -2,15 +2,18 @@
 
 import contextlib
 import json
+import os
 import random
 import shutil
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.support.world import Handler, Server, World, picture
+from pawprint.sources.lock import Row, read_lock, write_lock
+from tests.support.world import Handler, Server, World, fill, picture
 
 NAMES = [f"/{label}/{i}.jpg" for label in ("cat", "dog") for i in range(12)]
 
@@ -243,3 +246,127 @@ def test_half_a_line_and_half_a_file_count_as_nothing(tmp_path: Path, server: Se
         path.write_bytes(path.read_bytes()[:100])
     world.run()
     assert world.files() == undisturbed.files()
+
+
+# --- read strictly ---
+
+
+def damage(old: bytes, new: bytes, line: int = 2) -> Callable[[bytes], bytes]:
+    """Replace a text in the n-th line of a lock, or that whole line if `old` is empty."""
+
+    def change(lock: bytes) -> bytes:
+        lines = lock.split(b"\n")
+        assert old in lines[line - 1]
+        lines[line - 1] = lines[line - 1].replace(old, new) if old else new
+        return b"\n".join(lines)
+
+    return change
+
+
+DAMAGED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "conflict": (damage(b"", b"<<<<<<< HEAD", 3), "line 3: '<<<<<<< HEAD' is left from a merge"),
+    "header": (damage(b"path,", b"file,", 1), "line 1: should be 'path,label,"),
+    "no header": (lambda lock: lock.partition(b"\n")[2], "line 1: "),
+    "empty": (lambda lock: b"", "line 1: should be"),
+    "no rows": (lambda lock: lock.partition(b"\n")[0] + b"\n", "it lists no pictures"),
+    "nul": (damage(b",ok,", b",o\0k,"), "line 2: holds a NUL"),
+    "latin-1": (damage(b",cat,", b",c\xe4t,"), "line 2: not UTF-8"),
+    "short row": (damage(b",ok,", b","), "line 2: 11 cells, the header has 12"),
+    "long row": (damage(b",ok,", b",ok,,", 4), "line 4: 13 cells, the header has 12"),
+    "half a row": (lambda lock: lock[:-60], "cells, the header has 12"),
+    "open quote": (damage(b",cat,", b',"cat,'), "not CSV"),
+    "semicolons": (lambda lock: lock.replace(b",", b";"), "line 1: should be"),
+    "status": (damage(b",ok,", b",fine,"), "line 2: status is 'fine'; it should be ok, gone"),
+    "sha256": (damage(b".jpg,,", b".jpg,,0"), "line 2: sha256 is"),
+    "bytes": (damage(b",image/jpeg", b".0,image/jpeg"), "line 2: bytes is"),
+    "label": (damage(b",cat,", b",../up,"), "line 2: the label '../up' cannot name a folder"),
+    "no label": (damage(b",cat,", b",,"), "line 2: the label '' cannot name a folder"),
+    "path above": (damage(b"data/raw/cat/", b"data/raw/cat/../../../"), "line 2: path is"),
+    "path absolute": (damage(b"data/raw/cat/", b"/etc/"), "line 2: path is '/etc/"),
+    "path of another label": (damage(b"data/raw/cat/", b"data/raw/dog/"), "line 2: path is"),
+    "no path": (damage(b"data/raw/cat/", b",data/raw/cat/"), "line 2: 13 cells"),
+    "two sources": (damage(b"tested:", b"other:", 3), "line 3: its source is 'other:"),
+    "split": (damage(b",ok,,,", b",ok,,dev,"), "line 2: split is 'dev'; it should be train, valid"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_lock_stops_the_run_and_nothing_is_deleted_or_searched(
+    tmp_path: Path, server: Server, name: str
+):
+    change, message = DAMAGED[name]
+    world = project(tmp_path / "first", server)
+    world.run()
+    lock = change((world.path / "data/gathered.csv").read_bytes())
+    world.write("data/gathered.csv", lock)
+    before = world.files()
+    list_them(world, server, NAMES[2:])  # which alone would be a new search
+    server.forget()
+    line = world.fail()
+    assert f"data/gathered.csv{', ' if message.startswith('line') else ''}" in line
+    assert message in line
+    assert world.files() == before
+    assert not server.asked
+
+
+def test_a_damaged_lock_stops_a_source_that_does_not_use_it_too(tmp_path: Path):
+    world = World(tmp_path / "project")
+    fill(world.path / "data/own", "cat/1.jpg", "dog/2.jpg")
+    world.use({"kind": "folder"})
+    world.write("data/gathered.csv", b"<<<<<<< HEAD\n")
+    assert "data/gathered.csv, line 1" in world.fail()
+    assert (world.path / "data/gathered.csv").read_bytes() == b"<<<<<<< HEAD\n"
+
+
+@pytest.mark.parametrize("ends", [b"\r\n", b"\r"])
+def test_a_lock_that_another_program_saved_is_understood(
+    tmp_path: Path, server: Server, ends: bytes
+):
+    world = project(tmp_path / "first", server)
+    world.run()
+    before = world.files()
+    saved = b"\xef\xbb\xbf" + before["data/gathered.csv"].replace(b"\n", ends)
+    world.write("data/gathered.csv", saved)
+    server.forget()
+    world.run()
+    assert world.files() == before
+    assert not server.asked
+
+
+def test_without_a_lock_the_source_is_asked_again(tmp_path: Path, server: Server):
+    world = project(tmp_path / "first", server)
+    world.run()
+    before = world.files()
+    (world.path / "data/gathered.csv").unlink()
+    server.forget()
+    world.run()
+    assert world.files() == before
+    assert server.asked
+
+
+def test_odd_characters_in_a_row_come_back_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    key = "x:0123456789ab"
+    urls = ["a\rb.jpg", "a\nb.jpg", "a\r\nb.jpg", 'a"b.jpg', "a,b.jpg", " a", "猫.jpg", "#"]
+    rows = [Row(label="猫", url=url, status="failed", source=key) for url in urls]
+    write_lock(rows)
+    assert read_lock() == rows
+
+
+def test_the_lock_is_on_the_disk_before_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    done = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+
+        def note(*given: object, name: str = name, real: Callable = real) -> None:
+            done.append(name)
+            real(*given)
+
+        monkeypatch.setattr(os, name, note)
+    write_lock([Row(label="cat", url="u", status="failed", source="x:0123456789ab")])
+    assert done == ["fsync", "replace"]

@@ -47,7 +47,24 @@ def test_one_table_may_hold_all_classes_with_split_and_group(tmp_path: Path):
         ("cat.csv", "url,label\nhttp://a.example/1.jpg,\n", r"cat.csv, line 2: the label is empty"),
         ("cat.md", "", r"a .txt or .csv file in"),
         ("cat.txt", "", r"holds no addresses"),
-        ("cat.txt", "\xff\xfe".encode("latin-1"), r"not UTF-8"),
+        ("cat.txt", "\xff\xfe".encode("latin-1"), r"cat.txt, line 1: not UTF-8"),
+        ("cat.txt", "http://a.example/1.jpg\r\nx\0\r\n", r"cat.txt, line 2: holds a NUL"),
+        ("cat.txt", "http://a.example/1.jpg\n=======\n", r"line 2: '=======' is left from a merge"),
+        ("cat.csv", "url,label\nhttp://a.example/1.jpg,tench, T\n", r"line 2: 3 cells, the header"),
+        ("cat.csv", "url,label\nhttp://a.example/1.jpg\n", r"cat.csv, line 2: 1 cells"),
+        (
+            "cat.csv",
+            "url,URL\nhttp://a.example/1.jpg,\n",
+            r"line 1: the column 'url' is named twice",
+        ),
+        ("cat.csv", 'url,label\n"http://a.example/1.jpg,cat\n', r"cat.csv, line 2: not CSV"),
+        ("cat.csv", "url,label\n\nhttp://a.example/1.jpg,a/b\n", r"line 3: the label 'a/b' cannot"),
+        (
+            "cat.csv",
+            "url,split\nhttp://a.example/1.jpg,dev\n",
+            r"line 2: split is 'dev'; it should",
+        ),
+        ("a\tb.txt", "http://a.example/1.jpg\n", r"the label 'a\\tb' cannot name a folder"),
     ],
 )
 def test_a_list_that_cannot_be_read_names_the_line(
@@ -56,3 +73,44 @@ def test_a_list_that_cannot_be_read_names_the_line(
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(StageError, match=message):
         list(urls.find_pictures(urls.UrlsOptions(kind="urls"), tmp_path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"url,label\nhttp://a.example/1.jpg,cat\nhttp://a.example/2.jpg,dog\n",
+        b"\xef\xbb\xbfURL,Label\r\nhttp://a.example/1.jpg,cat\r\nhttp://a.example/2.jpg,dog\r\n",
+        b"url,label\rhttp://a.example/1.jpg,cat\rhttp://a.example/2.jpg,dog\r",
+        b"\nlabel;url\n\ncat;http://a.example/1.jpg\n;\ndog;http://a.example/2.jpg\n\n",
+        b'"url"\t"label"\n"http://a.example/1.jpg"\t"cat"\nhttp://a.example/2.jpg\tdog\n',
+    ],
+)
+def test_a_table_is_read_whichever_program_saved_it(tmp_path: Path, content: bytes):
+    path = tmp_path / "all.csv"
+    path.write_bytes(content)
+    items = list(urls.find_pictures(urls.UrlsOptions(kind="urls"), path))
+    assert [(item.url, item.label) for item in items] == [
+        ("http://a.example/1.jpg", "cat"),
+        ("http://a.example/2.jpg", "dog"),
+    ]
+
+
+@pytest.mark.parametrize("ends", [b"\r\n", b"\r", b"\n"])
+def test_the_line_ends_of_a_list_do_not_matter(tmp_path: Path, ends: bytes):
+    lines = [b"http://a.example/1.jpg", b"", b"http://a.example/2\xc2\x85.jpg"]
+    (tmp_path / "cat.txt").write_bytes(b"\xef\xbb\xbf" + ends.join(lines))
+    items = list(urls.find_pictures(urls.UrlsOptions(kind="urls"), tmp_path))
+    assert [item.url for item in items] == ["http://a.example/1.jpg", "http://a.example/2\x85.jpg"]
+
+
+def test_a_list_without_addresses_is_named_and_its_class_does_not_vanish(tmp_path: Path):
+    (tmp_path / "cat.txt").write_text("http://a.example/1.jpg\n")
+    (tmp_path / "dog.txt").write_text("# later\n")
+    with pytest.raises(StageError, match=r"dog\.txt: holds no addresses"):
+        list(urls.find_pictures(urls.UrlsOptions(kind="urls"), tmp_path))
+
+
+def test_hidden_lists_are_left_out(tmp_path: Path):
+    (tmp_path / "cat.txt").write_text("http://a.example/1.jpg\n")
+    (tmp_path / "._cat.txt").write_bytes(b"\0\5\x16\7")
+    assert len(list(urls.find_pictures(urls.UrlsOptions(kind="urls"), tmp_path))) == 1
