@@ -1,7 +1,7 @@
 """Settle the learning rates: those of `train.lr`, or what lr_find suggests if it is `auto`.
 
-Reads metrics/lr_find.json. Writes metrics/lr.json: the highest rates of the body's first layers
-and of the head. train and retrain read these rates alone, so a new suggestion reruns them only if
+Reads metrics/lr_find.json. Writes metrics/lr.json: the highest learning rates of the body's first
+layers and of the head. train and retrain read these alone, so a new suggestion reruns them only if
 `train.lr` is `auto`.
 """
 

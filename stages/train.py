@@ -27,11 +27,13 @@ from pawprint.training.device import ComputeParams, processes, start, stop
 from pawprint.training.learner import Learner, TrainingData, fine_tune
 from pawprint.training.model import ModelConfig, create_model, save_model
 from pawprint.training.recipe import TrainParams
+from pawprint.watch import Watch
 
 
 def main() -> None:
     arguments = parse_arguments()
     params, compute = load_params("train", TrainParams), load_params("compute", ComputeParams)
+    watch = Watch(params.weights)
     device = start(compute, params.seed)
     table = read_table(arguments.table)
     seen = table[table["split"].isin(["train", "valid"])]
@@ -51,6 +53,7 @@ def main() -> None:
         save_model(arguments.model, model, config)
         write_metrics(arguments.metrics, epochs, data, lrs)
         report(epochs, len(config.classes))
+        watch.refuse_changes()
         checkpoint.remove()
     stop()
 
@@ -103,7 +106,7 @@ def write_metrics(
 def report(epochs: list[dict], classes: int) -> None:
     """Print how the last and the best epoch did, and what is wrong with the curves, if anything is.
 
-    The model is the last epoch's: one cycle ends when the rate has fallen to nearly zero, and the
+    The model is the last epoch's: one cycle ends when the lr has fallen to nearly zero, and the
     best of many noisy figures on a small valid split is best by luck.
     """
     if epochs:

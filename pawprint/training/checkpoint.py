@@ -9,7 +9,7 @@ import io
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -17,14 +17,6 @@ from torch import Tensor, nn
 
 from pawprint.tables import write_bytes
 from pawprint.training.device import processes
-
-
-class Stateful(Protocol):
-    """What has a state to keep: a model, an optimizer, a gradient scaler."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
 
 
 class Checkpoint:

@@ -12,9 +12,9 @@ def warning(epochs: list[dict], classes: int) -> str:
     """Return what is wrong with the curves of a finished training, in one line, or "".
 
     The rules:
-    - The last training loss is more than a tenth above that of guessing, ln(classes): the rate is
+    - The last training loss is more than a tenth above that of guessing, ln(classes): the lr is
       too high.
-    - Neither loss is more than a tenth below it: the rate is too low, or the epochs too few.
+    - Neither loss is more than a tenth below it: the lr is too low, or the epochs too few.
     - In the last phase, valid loss was lowest three or more epochs before the end, is more than 5 %
       above that now, and training loss fell meanwhile: it overfits.
     """

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from pawprint.params import StageError
 from pawprint.pictures.batches import Pictures
 from pawprint.training.augment import augment
-from pawprint.training.checkpoint import Checkpoint, Stateful, resume
+from pawprint.training.checkpoint import Checkpoint, resume
 from pawprint.training.device import AT_A_TIME, autocast, gather_rows, processes
 from pawprint.training.fold import fold
 from pawprint.training.inference import compute_features, run_in_batches
@@ -197,21 +197,9 @@ def run_phase(learner: Learner, phase: Phase, saved: dict[str, Any] | None) -> N
     saved: what a killed training left, if anything.
     """
     params, model = learner.params, learner.model
+    module, optimizer, scaler = prepare(learner, phase, saved)
     steps = len(learner.sizes)  # of an epoch
     first, total = len(learner.rows) - phase.first_epoch, phase.epochs * steps
-    optimizer = make_optimizer(phase.groups, params.weight_decay)
-    highest = [group["lr"] for group in optimizer.param_groups]
-    scaler = torch.amp.GradScaler(learner.device.type, enabled=params.precision == "fp16")
-    parts: dict[str, Stateful] = {"optimizer": optimizer, "scaler": scaler}
-    if phase.average:
-        parts["average"] = phase.average
-    if saved and saved["phase"] == phase.name:
-        for name, part in parts.items():
-            part.load_state_dict(saved[name])
-    module = phase.module
-    if learner.world > 1:
-        module = DistributedDataParallel(module, broadcast_buffers=False)
-
     quiet = learner.rank > 0
     bar = tqdm(None, phase.name, total, initial=first * steps, unit="step", disable=quiet)
     for epoch in range(first, phase.epochs):
@@ -223,8 +211,8 @@ def run_phase(learner: Learner, phase: Phase, saved: dict[str, Any] | None) -> N
         for step, batch in enumerate(order.split(learner.sizes), start=epoch * steps):
             # learning rates and momentum of this step
             factor, momentum = phase.schedule(step / total)
-            for group, lr in zip(optimizer.param_groups, highest, strict=True):
-                group["lr"], group["betas"] = lr * factor, (momentum, 0.99)
+            for group in optimizer.param_groups:
+                group["lr"], group["betas"] = group["max_lr"] * factor, (momentum, 0.99)
             # forward backward
             optimizer.zero_grad()
             loss = forward_backward(learner, module, phase.inputs, batch, scaler)
@@ -243,10 +231,31 @@ def run_phase(learner: Learner, phase: Phase, saved: dict[str, Any] | None) -> N
         bar.set_postfix({**shown, "seconds": f"{time.monotonic() - began:.1f}"})
         # checkpoint; one for all frozen epochs, which take no time
         if phase.name == "full" or epoch == phase.epochs - 1:
-            save(learner, phase, parts)
+            save(learner, phase, optimizer, scaler)
     bar.close()
     if phase.average:
         model.load_state_dict(phase.average.module.state_dict())
+
+
+def prepare(
+    learner: Learner, phase: Phase, saved: dict[str, Any] | None
+) -> tuple[nn.Module, torch.optim.Optimizer, torch.amp.GradScaler]:
+    """Return what computes the logits, what takes the steps, and what scales fp16's gradients.
+
+    They, and the phase's average, go on from what was saved, if it is of this phase.
+    """
+    optimizer = make_optimizer(phase.groups, learner.params.weight_decay)
+    fp16 = learner.params.precision == "fp16"
+    scaler = torch.amp.GradScaler(learner.device.type, enabled=fp16)
+    if saved and saved["phase"] == phase.name:
+        optimizer.load_state_dict(saved["optimizer"])
+        scaler.load_state_dict(saved["scaler"])
+        if phase.average:
+            phase.average.load_state_dict(saved["average"])
+    module = phase.module
+    if learner.world > 1:
+        module = DistributedDataParallel(module, broadcast_buffers=False)
+    return module, optimizer, scaler
 
 
 def forward_backward(
@@ -312,10 +321,10 @@ def refuse_divergence(learner: Learner, phase: Phase, loss: float, limit: float 
     """Raise StageError that names train.lr if a loss is above the limit, infinite or NaN."""
     if math.isfinite(loss) and loss <= limit:
         return
-    highest = max(lr for _, lr in phase.groups)
+    lr = max(lr for _, lr in phase.groups)
     raise StageError(
         f"the loss is {loss:.3g} in epoch {len(learner.rows) + 1}: it diverged at a learning rate "
-        f"of up to {highest:.2g} in the {phase.name} epochs; set a lower train.lr"
+        f"of up to {lr:.2g} in the {phase.name} epochs; set a lower train.lr"
     )
 
 
@@ -331,15 +340,22 @@ def share_work(
     return gather_rows(part, len(pictures), learner.device)
 
 
-def save(learner: Learner, phase: Phase, parts: dict[str, Stateful]) -> None:
+def save(
+    learner: Learner,
+    phase: Phase,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> None:
     """Keep all that the next epochs depend on."""
     if learner.checkpoint and learner.rank == 0:
         learner.checkpoint.save(
             phase=phase.name,
             rows=learner.rows,
             model=learner.model.state_dict(),
+            average=phase.average.state_dict() if phase.average else None,
+            optimizer=optimizer.state_dict(),
+            scaler=scaler.state_dict(),
             generator=learner.generator.get_state(),
-            **{name: part.state_dict() for name, part in parts.items()},
         )
 
 

@@ -72,7 +72,7 @@ def suggest(lrs: np.ndarray, losses: np.ndarray) -> dict[str, object]:
     """Return fast.ai's suggestions for a sweep.
 
     lrs, losses: (steps,), in the order of the sweep. `valley` is the middle of the longest
-    descent, `steep` the steepest point, `minimum` a tenth of the rate at the lowest loss. All are
+    descent, `steep` the steepest point, `minimum` a tenth of the lr at the lowest loss. All are
     None, and `note` says why, if the curve shows no descent.
     """
     if len(losses) < 10 or losses.min() > 0.9 * losses[0]:

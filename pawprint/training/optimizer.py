@@ -13,7 +13,7 @@ Group = tuple[list[tuple[str, nn.Parameter]], float]
 def make_optimizer(groups: list[Group], weight_decay: float) -> torch.optim.Optimizer:
     """Return AdamW as fast.ai sets it: eps 1e-5, no decay of biases and batch-norm.
 
-    Its `param_groups` are in the order of `groups`; their `lr` is the highest learning rate.
+    Its `param_groups` are in the order of `groups`; `max_lr` is the highest learning rate of each.
     """
     split = []
     for named, lr in groups:
@@ -21,7 +21,8 @@ def make_optimizer(groups: list[Group], weight_decay: float) -> torch.optim.Opti
             chosen = [parameter for _, parameter in named if (parameter.ndim > 1) == decays]
             decay = weight_decay if decays else 0.0
             if chosen:
-                split.append({"params": chosen, "lr": lr, "weight_decay": decay})
+                group = {"params": chosen, "lr": lr, "max_lr": lr, "weight_decay": decay}
+                split.append(group)
     return torch.optim.AdamW(split, lr=0.0, betas=(0.95, 0.99), eps=1e-5)
 
 

@@ -30,7 +30,7 @@ def test_biases_and_batch_norm_do_not_decay():
         assert flat == [group["weight_decay"] == 0] * len(flat)
     count = sum(len(group["params"]) for group in optimizer.param_groups)
     assert count == len(list(model.parameters()))
-    assert optimizer.param_groups[-1]["lr"] == pytest.approx(1e-3)
+    assert optimizer.param_groups[-1]["max_lr"] == pytest.approx(1e-3)
 
 
 def test_the_average_follows_at_first_and_then_lags():
