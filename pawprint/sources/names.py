@@ -36,8 +36,8 @@ def check_path_text(text: str) -> str:
     """Return `text` if it can be a path. Raises ValueError, for pydantic."""
     if not text.strip():
         raise ValueError("should name a file or a folder")
-    parts = text.encode("utf-8", "surrogatepass").split(b"/")
-    if "\0" in text or max(map(len, parts)) > MAX_NAME or sum(map(len, parts)) > MAX_PATH:
+    path = text.encode("utf-8", "surrogatepass")
+    if b"\0" in path or len(path) > MAX_PATH or max(map(len, path.split(b"/"))) > MAX_NAME:
         raise ValueError(f"should be a path, of names with at most {MAX_NAME} bytes")
     return text
 

@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from pawprint.params import StageError, check, load_yaml
+from pawprint.pictures.formats import looks_like_picture
 from pawprint.sources import PARTIAL, Found
 from pawprint.sources.download import Downloader
 from pawprint.sources.lock import RAW
@@ -43,6 +45,11 @@ class Source:
     def is_remote(self) -> bool:
         """Whether it gives addresses to download; the others give bytes."""
         return self.kind in ("urls", "search")
+
+    @property
+    def reads_path(self) -> bool:
+        """Whether it reads `gather.path`."""
+        return self.kind in ("folder", "urls")
 
     @property
     def is_local(self) -> bool:
@@ -93,3 +100,16 @@ def refuse_own_folders(root: Path) -> None:
                 f"gather.path is '{root}', but {folder}, which the pipeline writes, lies on that "
                 "path; put your pictures into a folder of their own, such as data/own"
             )
+
+
+def say_unused_pictures(folder: Path, name: str) -> None:
+    """Say on stderr if pictures are waiting in `gather.path` that this source does not read."""
+    if not folder.is_dir():
+        return
+    waiting = sum(looks_like_picture(path.name) for path in folder.rglob("*"))
+    if waiting:
+        print(
+            f"gather: {folder} holds {waiting} pictures, which the source {name!r} does not read; "
+            "to use them, set gather.source: folder",
+            file=sys.stderr,
+        )

@@ -2,8 +2,10 @@
 
 import gzip
 import hashlib
+import io
 import os
 import shutil
+import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
@@ -262,3 +264,99 @@ def test_what_an_archive_no_longer_holds_is_gone(tmp_path: Path):
     world.params(min_per_class=1)
     assert "0 b" in world.fail()
     assert (world.metrics()["gone"], world.metrics()["changed"]) == (["a/2.jpg"], ["b/3.jpg"])
+
+
+def test_a_class_of_another_format_stops_the_stage_with_five_files_and_where_the_rest_is(
+    tmp_path: Path,
+):
+    world = World(tmp_path / "project")
+    files = {f"x/dog/{i}.heic": b"heic" for i in range(8)}
+    tar(world.path / "x.tgz", {"x/cat/1.jpg": picture(1), **files, "x/README.txt": b"?"})
+    world.use({"kind": "archive", "archive": "x.tgz"})
+    process = world.start()
+    _, errors = process.communicate(timeout=100)
+    line = errors.strip().splitlines()[-1]
+    assert process.returncode == 1
+    assert "x.tgz: no label, so left out: x/README.txt" in errors
+    assert "0 dog; missing of them: x/dog/0.heic (not a picture: its name ends in .heic" in line
+    assert line.count("(not a picture") == 5
+    assert "and 3 more; data/gather.partial/gathered.csv lists all" in line
+    assert "leave them out by `include`" in line
+    assert "network" not in line
+    assert len(world.table("gather.partial/gathered")) == 9
+    assert world.metrics()["status"] == {"not a picture": 8, "ok": 1}
+
+
+def sparse_tar(path: Path, name: str, size: int) -> Path:
+    """A tar of a few kB that holds one file of `size` bytes, all of them zero."""
+    folder = path.parent / "sparse"
+    (folder / name).parent.mkdir(parents=True)
+    with (folder / name).open("wb") as file:
+        file.truncate(size)
+    done = subprocess.run(["tar", "-c", "-S", "-f", path, "-C", folder, "."], capture_output=True)
+    if done.returncode:
+        pytest.skip("needs GNU tar")
+    tar(path, GOOD, mode="a:")
+    assert path.stat().st_size < 50_000
+    return path
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "big.jpg"])
+def test_a_table_or_picture_of_gigabytes_in_a_sparse_tar_is_refused(tmp_path: Path, name: str):
+    path = sparse_tar(tmp_path / "x.tar", name, 8_000_000_000)
+    with pytest.raises(StageError, match=f"{name} has 8000000000 bytes; max_member"):
+        read_all(path, labels="table", table="labels.csv")
+
+
+def test_a_table_in_a_zip_is_bounded_too(tmp_path: Path):
+    path = zip_of(tmp_path / "x.zip", {"labels.csv": bytes(3_000_000)})
+    with pytest.raises(StageError, match=r"labels\.csv has 3000000 bytes; max_member"):
+        read_all(path, labels="table", table="labels.csv", max_member=1_000_000)
+
+
+def test_a_table_of_an_archive_is_read_strictly(tmp_path: Path):
+    path = tar(tmp_path / "x.tgz", {**GOOD, "t.csv": b"file,label\na/1.jpg,tench, Tinca\n"})
+    with pytest.raises(StageError, match=r"t\.csv, line 2: 3 cells, the header has 2"):
+        read_all(path, labels="table", table="t.csv")
+
+
+def test_names_in_an_archive_that_are_not_utf_8_are_taken(tmp_path: Path):
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as file:
+        for name in ("a/café.jpg", "b/1.jpg"):
+            info = tarfile.TarInfo(name)
+            info.size = len(picture(1))
+            file.addfile(info, io.BytesIO(picture(1)))
+    assert list(read_all(path)) == ["a/caf\\xe9.jpg", "b/1.jpg"]
+    world = World(tmp_path / "project")
+    world.use({"kind": "archive", "archive": str(path)})
+    world.run()
+    assert [row["url"] for row in world.table()] == ["a/caf\\xe9.jpg", "b/1.jpg"]
+
+
+def test_headers_in_a_chain_do_not_end_in_a_traceback(tmp_path: Path):
+    """tarfile reads each long name by calling itself."""
+    long_name = entry("././@LongLink", tarfile.GNUTYPE_LONGNAME, size=4).tobuf() + b"a/b\0"
+    (tmp_path / "x.tar").write_bytes(long_name.ljust(1024, b"\0") * 3000)
+    with pytest.raises(StageError, match="cannot be read as a"):
+        read_all(tmp_path / "x.tar")
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("http://xn--/x.tgz", "not an address; correct `archive`"),
+        ("ftp://a.example/x.tgz", "ftp is not http or https; correct `archive`"),
+        ("://x.tgz", "no scheme is not http or https"),
+        ("http://127.0.0.1:1/" + "n" * 240 + ".tgz", "no connection; run again"),
+        ("http://127.0.0.1:1/%00%ff/..", "no connection; run again"),
+        ("x" * 300 + ".tgz", "archive is 'xxx"),
+        ("", "archive is ''; it should name a file"),
+        ("a\0b", "archive is 'a\\x00b'; it should be a path"),
+    ],
+)
+def test_an_odd_address_of_an_archive_is_one_line(tmp_path: Path, address: str, message: str):
+    world = World(tmp_path / "project")
+    world.use({"kind": "archive", "archive": address})
+    world.params(download=dict(QUICK) | {"retries": 0})
+    assert message in world.fail()

@@ -1,14 +1,20 @@
 """gather against a slow, broken and hostile web: every address ends in one row, none stops it."""
 
+import contextlib
+import errno
 import gzip
 import time
 import zlib
 from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pawprint.sources.download import Downloader, DownloadParams, seconds_to_wait
+from pawprint.sources.download import Downloader, DownloadParams, Failure, seconds_to_wait
+from pawprint.sources.network import AddressRefused, follow_redirect, httpcore_url, parse_address
 from tests.support.world import (
     QUICK,
     Handler,
@@ -118,6 +124,13 @@ WEB = {
     ),
     "/answer.jpg": (b'{"error": "not found"}', "not a picture", "text/plain"),
     "/empty.jpg": (b"", "ok", ""),
+    "/wait.jpg": (Moody(picture(10), 503, Retry_After="\u00b2"), "ok", ""),
+    "/wait-long.jpg": (
+        Moody(picture(11), 429, Retry_After="Wed, 21 Oct 20150000000000 07:28:00 GMT"),
+        "ok",
+        "",
+    ),
+    "/to-xn.jpg": (partial(redirect, to="http://xn--/x.jpg"), "refused", "not an address"),
     "/stall.jpg": (stall, "failed", "no answer for 1 s"),
     "/drip.jpg": (drip, "failed", "not finished within 2 s"),
     "/drip-headers.jpg": (drip_headers, "failed", "not finished within 2 s"),
@@ -204,7 +217,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> dict:
             "http://127.0.0.1:1/x.jpg",
             "http://[::bad/x",
         ]
-        addresses += ["http://nobody.invalid/x.jpg"]
+        addresses += ["http://nobody.invalid/x.jpg", "http://xn--/x.jpg", "http://xn--a/x.jpg"]
+        addresses += ["http:///x.jpg", "http://127.0.0.1:65536/x.jpg"]
         world.write("data/own/web.txt", "\n".join(addresses))
         world.write("data/own/other.txt", server.base + "/fine.jpg\n")
         world.use({"kind": "urls"})
@@ -233,6 +247,10 @@ def test_every_behaviour_of_a_server_ends_in_its_status(hostile: dict, path: str
         ("data:image/png;base64,AAAA", "refused", "data is not http or https"),
         ("http://127.0.0.1:1/x.jpg", "failed", "no connection"),
         ("http://[::bad/x", "refused", "not an address"),
+        ("http://xn--/x.jpg", "refused", "not an address"),
+        ("http://xn--a/x.jpg", "refused", "not an address"),
+        ("http:///x.jpg", "refused", "not an address"),
+        ("http://127.0.0.1:65536/x.jpg", "refused", "not an address"),
         ("http://nobody.invalid/x.jpg", "gone", "does not resolve"),
     ],
 )
@@ -294,7 +312,74 @@ def test_no_host_is_asked_for_more_than_per_host_at_a_time(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("value", "seconds"), [("7", 7), ("", 0), ("soon", 0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0)]
+    ("value", "seconds"),
+    [
+        ("7", 7),
+        ("", 0),
+        ("soon", 0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("²", 0),
+        ("٣", 0),
+        ("-1", 0),
+        ("9" * 5000, float("inf")),
+        ("Wed, 21 Oct 20150000000000 07:28:00 GMT", 0),
+        ("Wed, 21 Oct 0001 07:28:00 +2359", 0),
+        ("Wed, 99 Oct 2015 99:99:99 +9999", 0),
+    ],
 )
 def test_retry_after_is_seconds_or_a_date(value: str, seconds: float):
     assert seconds_to_wait(value) == seconds
+
+
+@given(st.text(max_size=60) | st.from_regex(r"\w+, \d+ Oct \d+ \d+:\d+:\d+ [+-]\d+"))
+def test_no_retry_after_ends_in_a_traceback(value: str):
+    assert seconds_to_wait(value) >= 0
+
+
+@given(st.text(max_size=60) | st.builds("http://{}{}".format, st.text(max_size=30), st.text()))
+def test_every_text_is_an_address_or_is_refused(url: str):
+    with contextlib.suppress(AddressRefused):
+        assert httpcore_url(parse_address(url)).scheme in (b"http", b"https")
+
+
+@given(st.text(max_size=60))
+def test_every_redirect_is_an_address_or_is_refused(target: str):
+    with contextlib.suppress(AddressRefused):
+        follow_redirect(httpx.URL("http://a.example/x"), target)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("user_agent", "Bär", "user_agent is 'Bär'; it should be ASCII letters, digits and signs"),
+        ("user_agent", "a\nb", "it should be ASCII letters"),
+        ("user_agent", " a", "it should be ASCII letters"),
+        ("user_agent", "", "it should be ASCII letters"),
+        ("connect_timeout", float("inf"), "it should be less than or equal to 86400"),
+        ("max_wait", 1e300, "it should be less than or equal to 86400"),
+        ("read_timeout", float("nan"), "gather.download.read_timeout is nan"),
+        ("threads", 0, "it should be greater than or equal to 1"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_one_line(
+    tmp_path: Path, key: str, value: object, message: str
+):
+    world = World(tmp_path / "project")
+    world.params(download={key: value})
+    assert message in world.fail()
+
+
+def test_an_error_that_nobody_thought_of_ends_its_address_and_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def request(self: Downloader, address: httpx.URL, *_: object) -> None:
+        if address.path == "/odd":
+            raise LookupError("what is\nthis")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Downloader, "request", request)
+    with Downloader(DownloadParams(**QUICK), allow_private=True) as downloader:
+        with pytest.raises(Failure, match="LookupError: what is this"):
+            downloader.fetch("http://a.example/odd", tmp_path / "x")
+        with pytest.raises(OSError, match="No space left"):
+            downloader.fetch("http://a.example/full", tmp_path / "x")

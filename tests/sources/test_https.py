@@ -1,4 +1,4 @@
-"""The downloader over HTTPS and through a proxy: names are checked by their certificates."""
+"""The downloader over HTTPS: names are checked by their certificates."""
 
 import shutil
 import ssl
@@ -57,24 +57,3 @@ def test_a_certificate_of_nobody_is_not_believed(https: Server, tmp_path: Path):
     ):
         downloader.fetch(f"{https.base}/x.jpg", tmp_path / "x")
     assert not https.asked
-
-
-def test_a_proxy_of_the_environment_is_used_but_not_for_private_addresses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    with Server({"http://only-the-proxy-knows.invalid/x.jpg": picture(1)}) as proxy:
-        monkeypatch.setenv("http_proxy", proxy.base)
-        monkeypatch.setenv("no_proxy", "direct.invalid")
-        with Downloader(OPTIONS, allow_private=False) as downloader:
-            result = downloader.fetch("http://only-the-proxy-knows.invalid/x.jpg", tmp_path / "x")
-            assert result.status == "ok"
-            for url in (
-                "http://127.0.0.1/x.jpg",
-                "http://10.0.0.1/x.jpg",
-                "http://localhost/x.jpg",
-            ):
-                with pytest.raises(Failure, match="not a public address"):
-                    downloader.fetch(url, tmp_path / "y")
-            with pytest.raises(Failure, match="does not resolve"):
-                downloader.fetch("http://direct.invalid/x.jpg", tmp_path / "y")
-    assert set(proxy.asked) == {"http://only-the-proxy-knows.invalid/x.jpg"}

@@ -97,3 +97,57 @@ def test_gather_by_search_without_a_network_says_so_in_the_rows(tmp_path: Path):
     assert "Traceback" not in errors
     assert "gather.min_per_class is 1, but there are 0 a, 0 b" in errors.splitlines()[-1]
     assert len(world.metrics()["incomplete"]) == 2
+
+
+def test_a_search_that_finds_nothing_is_reported_and_its_class_does_not_vanish(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(type(search.DDGS()), "images", lambda *_, **__: [])
+    items = list(search.find_pictures(searching(), Path()))
+    assert [(item.label, item.missing) for item in items] == [
+        ("black", "the search engine finds nothing"),
+        ("teddy", "the search engine finds nothing"),
+    ]
+
+
+def test_an_answer_that_breaks_the_parser_is_a_refusal(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    def images(*_: object, **__: object) -> None:
+        raise KeyError("results")
+
+    monkeypatch.setattr(type(search.DDGS()), "images", images)
+    (first, _) = search.find_pictures(searching(retries=0), Path())
+    assert first.missing == "0 of 150 found, then the search engine refused: 'results'"
+
+
+def test_a_class_without_a_query_is_refused():
+    with pytest.raises(ValueError, match="at least 1 item"):
+        searching(classes={"a": ["x"], "b": []})
+
+
+@pytest.mark.parametrize(
+    ("proxy", "shown"),
+    [
+        ("://", "'://'"),
+        ("foo://127.0.0.1:1", "'foo://127.0.0.1:1'"),
+        ("http://127.0.0.1:99999", "'http://127.0.0.1:99999'"),
+        ("http://me:secret@", "''"),
+        ("ftp://me:secret@127.0.0.1:1", "'127.0.0.1:1'"),
+    ],
+)
+def test_an_odd_proxy_ends_the_search_with_one_line(tmp_path: Path, proxy: str, shown: str):
+    world = World(tmp_path / "project")
+    world.use({"kind": "search", "classes": {"a": ["x"], "b": ["y"]}, "pause": 0, "retries": 0})
+    process = world.start(env={**os.environ, "DDGS_PROXY": proxy})
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in errors
+    assert f"the environment names the proxy {shown}" in errors
+    assert "secret" not in errors
+
+
+def test_a_proxy_without_a_scheme_is_taken_for_http(monkeypatch: pytest.MonkeyPatch):
+    for given, used in (("proxy.example:8080", "http://proxy.example:8080"), ("tb", "tb")):
+        monkeypatch.setenv("DDGS_PROXY", given)
+        assert search._proxy() == used
