@@ -182,9 +182,9 @@ class Guard:
 class PatientProtocol(H11Protocol):
     """HTTP connections that nobody can hold for ever by sending nothing, or half of the headers.
 
-    A client has REQUEST_SECONDS to send the headers of its next request. When more connections
-    are open than MOST_CONNECTIONS, the one that has waited for longest is dropped, first of those
-    without a request, then of those whose body is still coming.
+    A client has REQUEST_SECONDS to send the headers of its next request. If more connections are
+    open than `most_connections`, the one that has been silent or slow for longest is dropped: first
+    of those without a request, then of those whose body is still coming.
     """
 
     timer: TimerHandle | None = None
@@ -194,13 +194,21 @@ class PatientProtocol(H11Protocol):
         super().connection_made(transport)
         self.await_request()
         if len(self.connections) > most_connections():
-            others = [each for each in self.connections if isinstance(each, PatientProtocol)]
-            idle = [each for each in others if each.is_idle()]
-            coming = [each for each in others if not each.is_idle() and each.cycle.more_body]
-            for candidates in (idle, coming):
-                if candidates:
-                    min(candidates, key=lambda each: each.since).transport.abort()
-                    break
+            self.drop_the_slowest()
+
+    def drop_the_slowest(self) -> None:
+        """Drop the connection that is silent or slow for longest, if too many are open."""
+        others = [
+            each
+            for each in self.connections
+            if isinstance(each, PatientProtocol) and not each.transport.is_closing()
+        ]
+        if len(others) <= most_connections():
+            return
+        now = self.loop.time()
+        silent = [each for each in others if each.is_idle() and now - each.since > 1]
+        slow = [each for each in others if each.is_idle() or each.cycle.more_body]
+        min(silent or slow, key=lambda each: each.since).transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -232,13 +240,13 @@ class PatientProtocol(H11Protocol):
 
 
 def most_connections() -> int:
-    """Return how many connections may be open: half of the files that the process may open."""
+    """Return how many connections may be open: a quarter of the files that may be open."""
     try:
         import resource
     except ImportError:  # Windows
         return MOST_CONNECTIONS
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST_CONNECTIONS if files < 0 else min(MOST_CONNECTIONS, files // 2)
+    return MOST_CONNECTIONS if files < 0 else min(MOST_CONNECTIONS, files // 4)
 
 
 def page_routes(name: str) -> list[Route]:
@@ -292,7 +300,7 @@ def run_server(app: ASGIApp, name: str, host: str, port: int, query: str = "", *
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listening = socket.create_server((host, port), family=family, backlog=1024)
+        listening = socket.create_server((host, port), family=family)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         sys.exit(f"pawprint: cannot listen on {host}, port {port}: {reason}; see --host and --port")
@@ -304,6 +312,7 @@ def run_server(app: ASGIApp, name: str, host: str, port: int, query: str = "", *
         http=PatientProtocol,
         ws="none",
         server_header=False,
+        backlog=most_connections() * 3 // 4,  # so many are accepted at once, then some dropped
         timeout_graceful_shutdown=10,
         **how,
     )
