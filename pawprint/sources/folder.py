@@ -11,7 +11,7 @@ from typing import Literal
 from pawprint.params import StageError
 from pawprint.sources import Found
 from pawprint.sources.labels import LabelOptions, label_files, missing_format
-from pawprint.sources.names import is_hidden, printable
+from pawprint.sources.names import is_hidden, listed, printable
 from pawprint.sources.user_tables import read_list
 
 
@@ -65,6 +65,7 @@ def list_files(root: Path, options: LabelOptions) -> dict[str, Path]:
     Raises StageError for a folder that cannot be read, and for a class whose folder is empty.
     """
     files: dict[str, Path] = {}
+    links = []
     waiting: list[tuple[Path, tuple[str, ...]]] = [(root, (os.path.realpath(root),))]
     while waiting:
         folder, above = waiting.pop()
@@ -88,6 +89,13 @@ def list_files(root: Path, options: LabelOptions) -> dict[str, Path]:
                 logging.warning("gather.path: %s leads back to %s, so left out", path, real)
             else:
                 waiting.append((path, (*above, real)))
+                links += [str(path)] if path.is_symlink() else []
+    if links:
+        logging.warning(
+            "gather.path: DVC does not see changes behind links to folders (%s); after a change, "
+            "run `dvc repro --force gather`",
+            listed(links),
+        )
     return files
 
 

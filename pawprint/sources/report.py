@@ -54,11 +54,11 @@ def say_too_few(rows: Sequence[Row], minimum: int, is_remote: bool) -> str:
         return ""
     lost = [row for row in rows if row.label in few and row.status != "ok"]
     numbers = ", ".join(f"{number} {label}" for label, number in few.items())
-    files = listed([f"{row.url} ({row.status}: {row.reason})" for row in lost]) or "nothing"
-    return (
-        f"gather.min_per_class is {minimum}, but there are {numbers}; missing of them: {files}; "
-        f"{REPORT} lists all; {_advise(lost, minimum, is_remote)}"
-    )
+    said = f"gather.min_per_class is {minimum}, but there are {numbers}"
+    if lost:
+        files = listed([f"{row.url} ({row.status}: {row.reason})" for row in lost])
+        said += f"; missing of them: {files}; {REPORT} lists all"
+    return f"{said}; {_advise(lost, minimum, is_remote)}"
 
 
 def _advise(lost: Sequence[Row], minimum: int, is_remote: bool) -> str:
@@ -67,9 +67,11 @@ def _advise(lost: Sequence[Row], minimum: int, is_remote: bool) -> str:
     if is_remote:
         advice.append("run again if the network was down")
     elif lost:
-        advice.append("mend these files or leave them out by `include` in the source's yaml")
+        advice.append("repair these files, or leave them out by `include` in the source's yaml")
+    else:
+        advice.append("add pictures")
     if any(row.sha256 for row in lost):
         advice += ["restore data/raw with `dvc pull`", f"delete {LOCK} to search again"]
     if minimum > 1:
         advice.append("lower gather.min_per_class")
-    return ", or ".join(advice or ["add pictures"])
+    return ", or ".join(advice)

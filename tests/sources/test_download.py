@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pawprint.sources.download import Downloader, DownloadParams, Failure, seconds_to_wait
@@ -331,17 +331,20 @@ def test_retry_after_is_seconds_or_a_date(value: str, seconds: float):
     assert seconds_to_wait(value) == seconds
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.text(max_size=60) | st.from_regex(r"\w+, \d+ Oct \d+ \d+:\d+:\d+ [+-]\d+"))
 def test_no_retry_after_ends_in_a_traceback(value: str):
     assert seconds_to_wait(value) >= 0
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.text(max_size=60) | st.builds("http://{}{}".format, st.text(max_size=30), st.text()))
 def test_every_text_is_an_address_or_is_refused(url: str):
     with contextlib.suppress(AddressRefused):
         assert httpcore_url(parse_address(url)).scheme in (b"http", b"https")
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.text(max_size=60))
 def test_every_redirect_is_an_address_or_is_refused(target: str):
     with contextlib.suppress(AddressRefused):

@@ -40,7 +40,7 @@ def test_a_table_gives_labels_splits_and_groups_and_a_missing_file_is_a_row(tmp_
     assert world.table()[2]["reason"] == "No such file or directory"
 
 
-def test_a_class_behind_a_link_is_taken(tmp_path: Path):
+def test_a_class_behind_a_link_is_taken(tmp_path: Path, caplog):
     root = fill(tmp_path / "own", "cat/1.jpg")
     fill(tmp_path / "elsewhere", "2.jpg", "more/3.jpg")
     (root / "dog").symlink_to(tmp_path / "elsewhere")
@@ -53,6 +53,7 @@ def test_a_class_behind_a_link_is_taken(tmp_path: Path):
         ("dog/more/3.jpg", "more"),
     ]
     assert all(item.read().startswith(b"\xff\xd8") for item in items if item.read)
+    assert f"DVC does not see changes behind links to folders ({root / 'dog'})" in caplog.text
 
 
 def test_a_link_that_leads_back_ends_and_is_named(tmp_path: Path, caplog):
