@@ -1,7 +1,8 @@
 """Reading params.yaml into typed structures, and ending a stage with one clear line.
 
-Every stage describes its section of params.yaml as a `Params` class. pydantic checks it strictly: an unknown key, a
-wrong type or an impossible value ends the stage with one line that names the key, the value and what is allowed.
+Every stage describes its section of params.yaml as a `Params` class. pydantic checks it strictly:
+an unknown key, a wrong type or an impossible value ends the stage with one line that names the key,
+the value and what is allowed.
 """
 
 import difflib
@@ -18,7 +19,7 @@ from ruamel.yaml.error import YAMLError
 
 
 class StageError(Exception):
-    """Something the user can mend. The message names the thing and what to do; no traceback is shown."""
+    """An error that the user can repair. The message names the thing and what to do."""
 
 
 class Params(BaseModel):
@@ -31,7 +32,10 @@ P = TypeVar("P", bound=Params)
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML 1.2 mapping (as DVC does: `2e-3` is a number), or raise StageError that names the file."""
+    """Read a YAML 1.2 mapping, as DVC does: `2e-3` is a number.
+
+    Raises StageError that names the file.
+    """
     try:
         content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -57,7 +61,10 @@ def load_params(section: str, cls: type[P], path: Path = Path("params.yaml")) ->
 
 
 def check(values: Any, cls: type[P], section: str, path: Path) -> P:
-    """Validate `values` as a `cls`; `section` (may be "") prefixes the key in the message of the StageError raised."""
+    """Validate `values` as a `cls`.
+
+    Raises StageError; `section`, which may be "", comes before the key in its message.
+    """
     try:
         return cls.model_validate(values)
     except ValidationError as error:
@@ -79,11 +86,12 @@ def _explain(detail: ErrorDetails, cls: type[Params], prefix: str) -> str:
         return f"unknown key {key} (value {value!r}); {hint}allowed: {', '.join(cls.model_fields)}"
     if detail["type"] == "missing":
         return f"{key} is missing"
-    return f"{key} is {value!r}; it {detail['msg'].removeprefix('Value error, ').removeprefix('Input ')}"
+    rule = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{key} is {value!r}; it {rule}"
 
 
 def run_stage(main: Callable[[], None]) -> None:
-    """Run a stage's `main`; errors that the user can mend become one line on stderr and exit code 1."""
+    """Run a stage's `main`. A StageError becomes one line on stderr and exit code 1."""
     name = Path(sys.argv[0]).stem
     try:
         main()
@@ -92,8 +100,7 @@ def run_stage(main: Callable[[], None]) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
-        sys.exit(
-            f"{name}: {error.strerror}: {error.filename or 'the working folder'}; make room or access, then rerun"
-        )
+        where = error.filename or "the working folder"
+        sys.exit(f"{name}: {error.strerror}: {where}; make room or access, then rerun")
     except KeyboardInterrupt:
         sys.exit(f"{name}: stopped from the keyboard; `dvc repro` starts this stage again")

@@ -47,7 +47,7 @@ def write_bytes(path: Path | str, content: bytes, durable: bool = False) -> None
 class _Lines:
     """Takes lines that end in `\\r\\n` from a CSV writer and keeps them with `\\n`.
 
-    A writer quotes only the line ends that it uses itself. This way it quotes every `\\r` in a cell.
+    A writer quotes only the line ends that it uses itself: this way, every `\\r` in a cell.
     """
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ def parse_rows(content: bytes, where: str, delimiter: str = ",") -> Rows:
     """Parse a CSV strictly: a byte order mark and any line ends are fine, nothing else unusual is.
 
     Empty lines are skipped. Raises StageError that names the line, for text that is not UTF-8, a
-    NUL, a merge conflict, a column named twice, and a row that is shorter or longer than the header.
+    NUL, a merge conflict, a column named twice, and a row that is not as long as the header.
     """
     refuse_odd_text(content, where)
     text = content.decode("utf-8-sig")

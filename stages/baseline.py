@@ -14,11 +14,13 @@ from pawprint.training.device import ComputeParams, start
 from pawprint.training.inference import predict_probabilities
 from pawprint.training.model import create_model, save_model
 from pawprint.training.recipe import TrainParams
+from pawprint.watch import Watch
 
 
 def main() -> None:
     params = load_params("baseline", BaselineParams)
     recipe = load_params("train", TrainParams)
+    watch = Watch(recipe.weights)
     device = start(load_params("compute", ComputeParams), recipe.seed)
     table = read_table("data/split.csv")
     train, valid = (table[table["split"] == split] for split in ("train", "valid"))
@@ -40,6 +42,7 @@ def main() -> None:
     label = valid["label"].to_numpy()
     errors = {name: error_of(answers[name] != label) for name in BASELINES}
     write_json("metrics/baseline.json", {"valid": errors})
+    watch.refuse_changes()
 
 
 if __name__ == "__main__":

@@ -21,10 +21,11 @@ from pawprint.judging.label_errors import judge_labels
 from pawprint.judging.near_duplicates import hamming, to_bits
 from pawprint.params import Params, StageError, load_params, run_stage
 from pawprint.pictures import picture_name
-from pawprint.state import SplitParams, read_decisions
+from pawprint.state import DECISIONS, SplitParams, read_decisions
 from pawprint.tables import counts, read_table, write_json, write_table
 from pawprint.training.device import ComputeParams, start
 from pawprint.training.recipe import TrainParams
+from pawprint.watch import Watch
 
 
 class CleanParams(Params):
@@ -52,6 +53,7 @@ class Finding(NamedTuple):
 def main() -> None:
     params, split = load_params("clean", CleanParams), load_params("split", SplitParams)
     recipe = load_params("train", TrainParams)
+    watch = Watch(DECISIONS, recipe.weights)
     device = start(load_params("compute", ComputeParams), recipe.seed)
     images = read_table("data/images.csv")
     hashes = dict(zip(images["path"], images["phash"], strict=True))
@@ -102,6 +104,7 @@ def main() -> None:
             "decisions_about_missing_pictures": sorted(set(decisions) - set(table["image"])),
         },
     )
+    watch.refuse_changes()
 
 
 def kinds(findings: Iterable[Finding]) -> dict[str, int]:

@@ -80,7 +80,7 @@ def ask(name: str, paths: list[str], device: torch.device, views: TrainParams | 
 
 
 def choose(on_valid: dict[str, dict]) -> str:
-    """Return the model with fewer wrong pictures on the cleaned valid split; on a tie, retrained."""
+    """Return the model with fewer wrong pictures on the cleaned valid split; retrained on a tie."""
     better = on_valid["first"]["wrong"] < on_valid["retrained"]["wrong"]
     return "first" if better else "retrained"
 

@@ -12,7 +12,7 @@ float graph's.
 
 import shutil
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,14 +33,17 @@ from pawprint.judging.none_of_these import (
 )
 from pawprint.params import Params, load_params, load_yaml, run_stage
 from pawprint.pictures.batches import Pictures, load_pictures
+from pawprint.pictures.storing import VerifyParams
 from pawprint.tables import read_json, read_table, write_bytes, write_json
 from pawprint.training.device import ComputeParams, start
 from pawprint.training.inference import compute_features
 from pawprint.training.model import ModelConfig, load_model
 from pawprint.training.recipe import TrainParams
+from pawprint.watch import Watch
 
 EXPORT = Path("export")
-SQUARE = Path("pawprint/pictures/square.py")  # predict.py imports it under the name pictures.py
+PICTURES = Path("pawprint/pictures")
+OPENING = ("__init__.py", "formats.py", "opening.py", "square.py")  # what predict.py imports
 CALIBRATION = 128  # training pictures that set the ranges for int8
 
 
@@ -71,6 +74,9 @@ def main() -> None:
     params = load_params("export", ExportParams)
     recipe = load_params("train", TrainParams)
     source = load_yaml(Path("params.yaml"))["gather"]["source"]
+    verify = load_params("verify", VerifyParams)
+    watch = Watch(params.strangers)
+    how = verify.preparation(read_json("metrics/verify.json").get("ranges", {}))
     device = start(load_params("compute", ComputeParams), seed=0)
     judged = read_json("metrics/evaluate.json")
     name = judged["better"] if params.model == "better" else params.model
@@ -99,7 +105,7 @@ def main() -> None:
         chosen = small if kept else plain
 
     # none of these: the threshold from valid, its figures from test and strangers
-    strangers = draw_strangers(30, config.size) | load_strangers(params.strangers, config)
+    strangers = draw_strangers(30, config.size) | load_strangers(params.strangers, config, how)
     probabilities, scores = run_onnx(chosen.content, valid_pictures)
     threshold = set_threshold(scores)
     strange = {kind: run_onnx(chosen.content, each)[1] for kind, each in strangers.items()}
@@ -119,7 +125,12 @@ def main() -> None:
         int8=int8,
     )
     temperature = graph.temperature.item()
-    model_json = {**asdict(config), "temperature": temperature, "none_threshold": threshold}
+    model_json = {
+        **asdict(config),
+        "prepare": asdict(replace(how, min_size=1)),  # a small picture is answered, not refused
+        "temperature": temperature,
+        "none_threshold": threshold,
+    }
     reference = reference_of(probabilities, scores, threshold, config.classes)
     write_export(chosen.content, model_json, reference, card)
     write_json(
@@ -135,6 +146,7 @@ def main() -> None:
             **({"int8": int8} if int8 else {}),
         },
     )
+    watch.refuse_changes()
 
 
 def load(rows: pd.DataFrame, config: ModelConfig) -> Pictures:
@@ -164,7 +176,9 @@ def write_export(content: bytes, model_json: dict, reference: dict, card: str) -
     write_bytes(EXPORT / "README.md", card.encode("utf-8"))
     for file in ("predict.py", "app.py", "requirements.txt"):
         shutil.copyfile(SHIPPED / file, EXPORT / file)
-    shutil.copyfile(SQUARE, EXPORT / "pictures.py")
+    (EXPORT / "pictures").mkdir()
+    for file in OPENING:
+        shutil.copyfile(PICTURES / file, EXPORT / "pictures" / file)
 
 
 if __name__ == "__main__":

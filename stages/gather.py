@@ -29,9 +29,10 @@ from pawprint.sources.fetching import fetch_found, fetch_locked
 from pawprint.sources.journal import Journal
 from pawprint.sources.lock import LOCK, read_lock, write_lock
 from pawprint.sources.names import check_path_text
-from pawprint.sources.opening import open_source
+from pawprint.sources.opening import SOURCES, open_source, say_unused_pictures
 from pawprint.sources.report import say_too_few, write_report
 from pawprint.sources.store import remove_strays
+from pawprint.watch import Watch
 
 
 class GatherParams(Params):
@@ -46,7 +47,10 @@ class GatherParams(Params):
 
 def main() -> None:
     params = load_params("gather", GatherParams)
+    watch = Watch(SOURCES / f"{params.source}.yaml", params.path)
     source = open_source(params.source, Path(params.path))
+    if not source.reads_path:
+        say_unused_pictures(Path(params.path), params.source)
     lock = read_lock()
     is_locked = bool(lock) and lock[0].source == source.key and not source.is_local
     locked_as = hashlib.sha256(LOCK.read_bytes() if is_locked else b"").hexdigest()
@@ -71,6 +75,7 @@ def main() -> None:
     remove_strays({row.path for row in rows})
     write_lock(rows)
     shutil.rmtree(PARTIAL, ignore_errors=True)
+    watch.refuse_changes()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ evaluate.
 """
 
 import pandas as pd
+import torch
 from pydantic import Field
 
 from pawprint.judging.figures import confusion_matrix, reliability, summarise, tabulate
@@ -71,9 +72,10 @@ def main() -> None:
     model, _ = load_model(MODEL)  # again: after inference, its weights refuse gradients
     targets = [classes.index(name) for name in worst["prediction"]]
     heat = grad_cam(model, squares, targets, config, device)
-    looks = [
-        overlay(square, each, THUMBNAIL) for square, each in zip(squares.numpy(), heat, strict=True)
-    ]
+    looks = []
+    for i, each in enumerate(heat):
+        square = squares[torch.tensor([i])][0].numpy()
+        looks.append(overlay(square, each, THUMBNAIL))
     baselines = read_json("metrics/baseline.json")["valid"]
     page = render(figures, valid, worst, looks, bins, baselines, classes)
     write_bytes("report.html", page.encode("utf-8"))

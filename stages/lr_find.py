@@ -19,10 +19,12 @@ from pawprint.training.inference import compute_features
 from pawprint.training.lr_finder import LrFindParams, run_sweep, suggest
 from pawprint.training.model import Head, create_model
 from pawprint.training.recipe import TrainParams
+from pawprint.watch import Watch
 
 
 def main() -> None:
     sweep, params = load_params("lr_find", LrFindParams), load_params("train", TrainParams)
+    watch = Watch(params.weights)
     device = start(load_params("compute", ComputeParams), params.seed)
     table = read_table("data/split.csv")
     classes = sorted(table["label"].unique())
@@ -41,6 +43,7 @@ def main() -> None:
     found = suggest(np.array(lrs), np.array(losses))
     write_table("metrics/lr_find.csv", pd.DataFrame({"lr": lrs, "loss": losses}))
     write_json("metrics/lr_find.json", found)
+    watch.refuse_changes()
     names = [name for name in ("valley", "steep", "minimum") if found[name]]
     found_lrs = ", ".join(f"{name} {found[name]:.2g}" for name in names)
     print(f"lr_find: {found_lrs or 'no suggestion: ' + str(found['note'])}", file=sys.stderr)

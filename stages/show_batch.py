@@ -29,7 +29,8 @@ def main() -> None:
 
     # a view of each picture, and several of the first one
     size = round(params.size * PRESIZE)
-    pictures = load_pictures(paths, size, params.resize, interpolation_of(params.arch))
+    loaded = load_pictures(paths, size, params.resize, interpolation_of(params.arch))
+    pictures = loaded[torch.arange(len(paths))]
     views = augment(pictures, params.train_size, params.augment, generator)
     first = pictures[:1].expand(VIEWS, -1, -1, -1)
     more = augment(first, params.train_size, params.augment, generator)

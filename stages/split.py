@@ -28,14 +28,16 @@ import pandas as pd
 from pawprint.judging.near_duplicates import find_groups, near_function
 from pawprint.params import StageError, load_params, run_stage
 from pawprint.pictures import picture_name
-from pawprint.state import SPLITS, Side, SplitParams, read_sides, write_sides
+from pawprint.state import SIDES, SPLITS, Side, SplitParams, read_sides, write_sides
 from pawprint.tables import read_table, write_json, write_table
+from pawprint.watch import Watch
 
 
 def main() -> None:
     params = load_params("split", SplitParams)
     images = read_table("data/images.csv")
     refuse_unknown_splits(images)
+    watch = Watch(SIDES)
     remembered = read_sides()
     images["split"], reasons = settle(images, remembered, params)
 
@@ -51,6 +53,7 @@ def main() -> None:
     # the sides: new lines, after a word about those that change
     sides = sides_of(kept.assign(group=own_groups), remembered, params)
     say_what_moves(sides, remembered, params)
+    watch.refuse_changes()
     write_sides({**remembered, **sides})
 
     table = kept.sort_values("path")[["path", "label", "group", "split"]]

@@ -6,7 +6,8 @@ why) and metrics/verify.json.
 
 Pictures are at most `verify.max_size` pixels on the longer side. Exact duplicates are kept once.
 The same bytes under two labels are kept under neither, because only a person can say which label
-is right. How a file is decoded: pawprint/pictures/decode.py.
+is right. How a file is decoded: pawprint/pictures/opening.py. Pictures of more than 8 bits get one
+range for the whole data set, from their values or from `verify.range`.
 """
 
 import shutil
@@ -15,19 +16,26 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from pawprint.compute import cores
 from pawprint.params import StageError, load_params, run_stage
-from pawprint.pictures.decode import Rejected, VerifyParams, decode, resize
 from pawprint.pictures.hashing import perceptual_hash
+from pawprint.pictures.opening import AS_STORED, Preparation, Range, Unusable, open_picture
+from pawprint.pictures.storing import Deep, VerifyParams, measure_deep, ranges_of
 from pawprint.tables import counts, read_table, write_json, write_table
 
 IMAGES = Path("data/images")
 KEPT = ["path", "label", "sha256", "width", "height", "phash", "url", "split", "group"]
 REJECTED = ["url", "label", "path", "reason", "detail"]
+DARK, LIGHT = 25, 230  # a deep picture that is all darker, or all lighter, has the wrong range
+KINDS = ("unsigned", "signed", "float")
+
+Row = dict[str, Any]
 
 
 def main() -> None:
@@ -38,10 +46,21 @@ def main() -> None:
     for label in sorted({row["label"] for row in rows.values()}):
         (IMAGES / label).mkdir(parents=True)
 
+    # the range of deep pictures, which is one for all
+    paths = [row["path"] for row in rows.values()]
+    deep = measure_all(paths, params.preparation({}))
+    ranges = ranges_of(deep.values())
+    if params.range != "auto":
+        ranges = dict.fromkeys(KINDS, params.range)
+
     # decode, resize and store all
-    kept, rejected = [], refuse_unread(gathered)
-    results = tqdm(convert_all(list(rows.values()), params), "verify", len(rows), unit="picture")
-    for (index, row), result in zip(rows.items(), results, strict=True):
+    kept: list[Row] = []
+    rejected = refuse_unread(gathered)
+    how = params.preparation(ranges)
+    results = convert_all(list(rows.values()), how, params.quality)
+    for (index, row), result in zip(
+        rows.items(), tqdm(results, "verify", len(rows), unit="picture"), strict=True
+    ):
         (rejected if "reason" in result else kept).append({**row, "index": index, **result})
 
     # refuse those that are there twice
@@ -51,10 +70,37 @@ def main() -> None:
     for path in {row["path"] for row in kept} - {row["path"] for row in unique}:
         Path(path).unlink()
     rejected = sorted(rejected + repeats, key=lambda row: row["index"])
-    write_results(pd.DataFrame(unique, columns=KEPT), rejected)
+
+    # the report comes first, so that it can be read if the stage fails
+    images, reasons = pd.DataFrame(unique, columns=KEPT), pd.DataFrame(rejected, columns=REJECTED)
+    write_table("data/rejected.csv", reasons)
+    write_json(
+        "metrics/verify.json",
+        {
+            "kept": len(images),
+            "rejected": len(reasons),
+            "reasons": counts(reasons["reason"]),
+            "labels": counts(images["label"]),
+            **({"ranges": ranges} if deep else {}),
+        },
+    )
+    refuse_lost_classes(images, reasons)
+    stored = [row["path"] for row in unique if rows[row["index"]]["path"] in deep]
+    refuse_extremes(stored, ranges)
+    write_table("data/images.csv", images)
 
 
-def refuse_unread(gathered: pd.DataFrame) -> list[dict]:
+def measure_all(paths: list[str], how: Preparation) -> dict[str, Deep]:
+    """Return kind and extrema of every picture of more than 8 bits, by path."""
+    try:
+        with ProcessPoolExecutor(cores()) as pool:
+            measured = list(pool.map(partial(measure_deep, how=how), paths, chunksize=16))
+    except BrokenProcessPool:  # convert_all finds out which picture it was
+        return {}
+    return {path: deep for path, deep in zip(paths, measured, strict=True) if deep}
+
+
+def refuse_unread(gathered: pd.DataFrame) -> list[Row]:
     """Return the rows that gather could not read at all."""
     failed = gathered[gathered["status"] != "ok"]
     return [
@@ -63,44 +109,39 @@ def refuse_unread(gathered: pd.DataFrame) -> list[dict]:
     ]
 
 
-def refuse_repeats(kept: pd.DataFrame) -> list[dict]:
-    """Return the rows of exact duplicates but the first, and all rows of a picture with two labels."""
-    refused = []
+def refuse_repeats(kept: pd.DataFrame) -> list[Row]:
+    """Return exact duplicates but the first, and every row of a picture with two labels."""
+    refused: list[Row] = []
     for _, same in kept.groupby("sha256", sort=False):
+        rows = same.to_dict("records")
         if same["label"].nunique() > 1:
-            where = ", ".join(f"{row.label} ({row.url})" for row in same.itertuples())
-            refused += [
-                {**row, "reason": "two labels", "detail": f"the same bytes are labelled {where}"}
-                for _, row in same.iterrows()
-            ]
+            where = ", ".join(f"{row['label']} ({row['url']})" for row in rows)
+            why = {"reason": "two labels", "detail": f"the same bytes are labelled {where}"}
+            refused += [{**row, **why} for row in rows]
         else:
-            refused += [
-                {
-                    **row,
-                    "reason": "exact duplicate",
-                    "detail": f"the same bytes as {same.iloc[0]['url']}",
-                }
-                for _, row in same.iloc[1:].iterrows()
-            ]
+            detail = f"the same bytes as {rows[0]['url']}"
+            why = {"reason": "exact duplicate", "detail": detail}
+            refused += [{**row, **why} for row in rows[1:]]
     return refused
 
 
-def convert_all(rows: list[dict[str, str]], params: VerifyParams) -> Iterator[dict[str, object]]:
+def convert_all(rows: list[Row], how: Preparation, quality: int) -> Iterator[Row]:
     """Yield what `convert` returns for each row, in order, on all cores.
 
     A picture that crashes its decoder is `broken`.
     """
     done = 0
+    work = partial(convert, how=how, quality=quality)
     try:
         with ProcessPoolExecutor(cores()) as pool:
-            for result in pool.map(partial(convert, params=params), rows, chunksize=4):
+            for result in pool.map(work, rows, chunksize=4):
                 yield result
                 done += 1
     except BrokenProcessPool:
         for row in rows[done:]:
             try:
                 with ProcessPoolExecutor(1) as pool:
-                    yield pool.submit(convert, row, params).result()
+                    yield pool.submit(work, row).result()
             except BrokenProcessPool:
                 yield {
                     "reason": "broken",
@@ -108,18 +149,18 @@ def convert_all(rows: list[dict[str, str]], params: VerifyParams) -> Iterator[di
                 }
 
 
-def convert(row: dict[str, str], params: VerifyParams) -> dict[str, object]:
+def convert(row: Row, how: Preparation, quality: int) -> Row:
     """Decode, resize and store one picture.
 
     Returns the new columns of its row, or `reason` and `detail` if it is refused.
     """
     try:
-        image = resize(*decode(Path(row["path"]), params), params)
-    except Rejected as why:
-        return {"reason": why.args[0], "detail": why.args[1]}
+        image = open_picture(Path(row["path"]), how)
+    except Unusable as why:
+        return {"reason": why.reason, "detail": why.detail}
     path = IMAGES / row["label"] / f"{row['sha256'][:16]}.jpg"
     try:
-        image.save(path, "JPEG", quality=params.quality, subsampling="4:2:0", optimize=False)
+        image.save(path, "JPEG", quality=quality, subsampling="4:2:0", optimize=False)
     except OSError as error:
         error.filename = path.as_posix()  # which a full disk leaves out
         raise
@@ -131,23 +172,35 @@ def convert(row: dict[str, str], params: VerifyParams) -> dict[str, object]:
     }
 
 
-def write_results(kept: pd.DataFrame, rejected: list[dict]) -> None:
-    """Write the tables and the counts. Raises StageError if there is nothing to tell apart."""
-    if kept["label"].nunique() < 2:
-        found = len(kept) + len(rejected)
-        raise StageError(f"of {found} pictures, {len(kept)} can be used: too few; see data/raw")
-    reasons = pd.DataFrame(rejected, columns=REJECTED)
-    write_table("data/images.csv", kept)
-    write_table("data/rejected.csv", reasons)
-    write_json(
-        "metrics/verify.json",
-        {
-            "kept": len(kept),
-            "rejected": len(reasons),
-            "reasons": counts(reasons["reason"]),
-            "labels": counts(kept["label"]),
-        },
-    )
+def refuse_lost_classes(images: pd.DataFrame, rejected: pd.DataFrame) -> None:
+    """Raise StageError if a class had files and has no pictures, or if fewer than two are left."""
+    for label in sorted(set(rejected["label"]) - set(images["label"])):
+        reasons = rejected.loc[rejected["label"] == label, "reason"]
+        commonest = reasons.value_counts()
+        raise StageError(
+            f"class '{label}': none of its {len(reasons)} files can be used, most often because "
+            f"of '{commonest.index[0]}' ({commonest.iloc[0]}); see data/rejected.csv"
+        )
+    if images["label"].nunique() < 2:
+        found = len(images) + len(rejected)
+        raise StageError(f"of {found} pictures, {len(images)} can be used: too few; see data/raw")
+
+
+def refuse_extremes(stored: list[str], ranges: dict[str, Range]) -> None:
+    """Raise StageError if most of the deep pictures come out nearly black or nearly white.
+
+    stored: their files under data/images. One pixel of a hundred may be anything.
+    """
+    greys = [np.asarray(open_picture(path, AS_STORED).convert("L")) for path in stored]
+    dark = sum(np.percentile(grey, 99) <= DARK for grey in greys)
+    light = sum(np.percentile(grey, 1) >= LIGHT for grey in greys)
+    word, count = ("black", dark) if dark >= light else ("white", light)
+    if count > len(stored) / 2:
+        used = ", ".join(f"{kind} {low:g} to {high:g}" for kind, (low, high) in ranges.items())
+        raise StageError(
+            f"{count} of {len(stored)} pictures of more than 8 bits come out nearly {word} (range: "
+            f"{used or 'from their tags'}); set verify.range to their lowest and highest value"
+        )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from tests.support.project import ROOT, Project
 # The floors of the library, the lowest first. A module may import from its own floor and below.
 FLOORS = [
     {"params"},
-    {"tables", "compute"},
+    {"tables", "compute", "watch"},
     {"state", "pictures"},
     {"sources", "training"},
     {"judging"},

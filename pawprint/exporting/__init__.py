@@ -1,1 +1,1 @@
-"""Exporting: the ONNX graph, int8, the model card, and shipped/: the files of an exported folder."""
+"""Exporting: the ONNX graph, int8, the model card, and shipped/: files of an exported folder."""

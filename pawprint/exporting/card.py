@@ -1,4 +1,4 @@
-"""The model card: README.md of the exported folder, with the front matter of a Hugging Face Space."""
+"""The model card: README.md of the exported folder, with the front matter of a Space."""
 
 import hashlib
 import json

@@ -8,6 +8,7 @@ Source: Sun et al., "Out-of-distribution detection with deep nearest neighbors",
 
 import io
 import warnings
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -81,7 +82,7 @@ def build_graph(
 
 def to_onnx(graph: ExportGraph, size: int) -> bytes:
     """Return the graph as ONNX, for batches of any number. The same weights give the same bytes."""
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()  # taken by the exporter, though not by its types
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own notes about tracing and its newer exporter
         torch.onnx.export(

@@ -1,1 +1,1 @@
-"""Judging: error rates and intervals, baselines, label errors, near duplicates, grids, the report."""
+"""Judging: errors and intervals, baselines, label errors, near duplicates, grids, the report."""

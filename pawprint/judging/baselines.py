@@ -19,6 +19,7 @@ from torch import nn
 
 from pawprint.params import Params
 from pawprint.pictures.batches import load_pictures
+from pawprint.pictures.opening import AS_STORED, open_picture
 from pawprint.training.inference import compute_features
 from pawprint.training.model import Head, ModelConfig
 
@@ -47,8 +48,7 @@ def pixel_answers(train: pd.DataFrame, paths: list[str], size: int) -> dict[str,
 
 def load_squeezed(path: str, size: int) -> np.ndarray:
     """Load a picture squeezed to (size, size, 3), values 0 to 1."""
-    with Image.open(path) as image:
-        small = image.convert("RGB").resize((size, size), Image.Resampling.BOX)
+    small = open_picture(path, AS_STORED).resize((size, size), Image.Resampling.BOX)
     return np.asarray(small, dtype=np.float64) / 255
 
 

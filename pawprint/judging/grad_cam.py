@@ -4,6 +4,8 @@ The last feature maps are weighted by the mean gradient of the predicted class's
 below zero is cut off (Selvaraju et al., arXiv:1610.02391).
 """
 
+from typing import Any
+
 import matplotlib
 import numpy as np
 import torch
@@ -27,12 +29,12 @@ def grad_cam(
     feature maps of four dimensions, like a vision transformer.
     """
     maps = []
-    model = model.to(device).eval()
+    timm_model: Any = model.to(device).eval()
     for batch, wanted in zip(pictures.split(8), torch.tensor(targets).split(8), strict=True):
-        seen = model.forward_features(normalise(batch.to(device), config))
+        seen = timm_model.forward_features(normalise(batch.to(device), config))
         if seen.ndim != 4:
             return np.zeros((len(pictures), 1, 1))
-        logits = model.forward_head(seen).gather(1, wanted[:, None].to(device))
+        logits = timm_model.forward_head(seen).gather(1, wanted[:, None].to(device))
         gradient = torch.autograd.grad(logits.sum(), seen)[0]
         heat = (gradient.mean(dim=(2, 3), keepdim=True) * seen).sum(dim=1).relu()
         highest = heat.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)

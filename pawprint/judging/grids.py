@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from pawprint.pictures.opening import AS_STORED, open_picture
+
 TILE, LINE = 176, 20  # pixels a side of a picture's place, and the height of a line of its caption
 
 
@@ -47,5 +49,4 @@ def tiles(
 
 def load_tile(path: str) -> Image.Image:
     """Return the middle of a picture file, at the size of a tile."""
-    with Image.open(path) as image:
-        return ImageOps.fit(image.convert("RGB"), (TILE - 4, TILE - 4))
+    return ImageOps.fit(open_picture(path, AS_STORED), (TILE - 4, TILE - 4))

@@ -5,6 +5,8 @@ cleanlab). Every picture is judged by a linear model on pretrained features that
 the picture and without its near duplicates. Odd ones out lie far from all others in these features.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import torch
@@ -80,13 +82,15 @@ def describe(
     layers after the last block are specialised in the thousand classes of ImageNet.
     """
 
+    timm_model: Any = model
+
     def look(inputs: Tensor) -> Tensor:
         if not hasattr(model, "forward_intermediates"):
             seen = body(model, inputs)
             return torch.cat([seen, seen], dim=1)
-        last, (maps,) = model.forward_intermediates(inputs, indices=1)
+        last, (maps,) = timm_model.forward_intermediates(inputs, indices=1)
         spread, mean = torch.std_mean(maps, dim=(2, 3), correction=0)
-        return torch.cat([model.forward_head(last, pre_logits=True), mean, spread], dim=1)
+        return torch.cat([timm_model.forward_head(last, pre_logits=True), mean, spread], dim=1)
 
     def look_twice(inputs: Tensor) -> Tensor:
         return (look(inputs) + look(inputs.flip(3))) / 2

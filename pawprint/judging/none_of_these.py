@@ -15,6 +15,7 @@ from torch import Tensor
 from pawprint.params import StageError
 from pawprint.pictures.batches import Pictures, load_pictures
 from pawprint.pictures.formats import looks_like_picture
+from pawprint.pictures.opening import Preparation
 from pawprint.training.model import ModelConfig
 
 KEPT = 0.95  # share of the valid pictures that the threshold lets through
@@ -73,8 +74,10 @@ def evenly_spaced(count: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
 
 
-def load_strangers(folder: str, config: ModelConfig) -> dict[str, Pictures]:
+def load_strangers(folder: str, config: ModelConfig, how: Preparation) -> dict[str, Pictures]:
     """Load the photographs in the folder `export.strangers`, if there are any, by kind.
+
+    how: as verify prepares pictures.
 
     Raises StageError that names a picture which cannot be read.
     """
@@ -83,7 +86,7 @@ def load_strangers(folder: str, config: ModelConfig) -> dict[str, Pictures]:
         return {}
     chosen = [paths[i] for i in evenly_spaced(len(paths), MOST_STRANGERS)]
     try:
-        pictures = load_pictures(chosen, config.size, config.resize, config.interpolation)
+        pictures = load_pictures(chosen, config.size, config.resize, config.interpolation, how)
     except StageError as error:
         reason = str(error).partition(";")[0]
         raise StageError(f"export.strangers: {reason}; take it out of the folder") from None

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from pawprint.judging.errors import BASELINES, NAMES
 from pawprint.judging.figures import confusion_matrix, most_confused
+from pawprint.pictures.opening import AS_STORED, open_picture
 
 THUMBNAIL = 160  # pixels a side
 SHOWN = 8  # pictures in each of the smaller grids
@@ -115,8 +116,7 @@ def captions(rows: pd.DataFrame) -> list[str]:
 
 def thumbnail(path: str) -> str:
     """Return a small square of a picture as a data: address."""
-    with Image.open(path) as image:
-        return data_address(ImageOps.fit(image.convert("RGB"), (THUMBNAIL, THUMBNAIL)))
+    return data_address(ImageOps.fit(open_picture(path, AS_STORED), (THUMBNAIL, THUMBNAIL)))
 
 
 def data_address(image: Image.Image) -> str:

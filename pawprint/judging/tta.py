@@ -20,7 +20,7 @@ VIEWS, BETA = 4, 0.25
 
 
 class EvaluateParams(Params):
-    """The section `evaluate` of params.yaml, which interpret reads too: both ask in the same way."""
+    """The section `evaluate` of params.yaml. interpret reads it too: both ask in the same way."""
 
     tta: bool
 

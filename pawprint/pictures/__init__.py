@@ -4,5 +4,5 @@ from pathlib import PurePath
 
 
 def picture_name(path: str) -> str:
-    """Return what a picture is called, whatever its label: the hash that its file is named after."""
+    """Return a picture's name, whatever its label: the hash that its file is named after."""
     return PurePath(path).stem

@@ -16,13 +16,12 @@ from typing import overload
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from pawprint.compute import cores
 from pawprint.params import StageError
-from pawprint.pictures.formats import FORMATS
+from pawprint.pictures.opening import AS_STORED, Preparation, Unusable, open_picture
 from pawprint.pictures.square import to_square
 
 # How much larger than the input training pictures are, so that random views can be cut from them.
@@ -106,8 +105,16 @@ class Batches:
 Pictures = Tensor | OnDisk
 
 
-def load_pictures(paths: Sequence[str], size: int, resize: str, interpolation: str) -> Pictures:
+def load_pictures(
+    paths: Sequence[str],
+    size: int,
+    resize: str,
+    interpolation: str,
+    how: Preparation = AS_STORED,
+) -> Pictures:
     """Decode pictures, uint8 (N, size, size, 3), in the order of `paths`, on all cores.
+
+    how: as in `load_picture`.
 
     Raises StageError that names a picture which is missing or broken.
     """
@@ -117,23 +124,27 @@ def load_pictures(paths: Sequence[str], size: int, resize: str, interpolation: s
     pictures = np.empty(shape, dtype=np.uint8) if resident else OnDisk(count, size)
 
     def load(i: int) -> None:
-        pictures[i] = load_picture(paths[i], size, resize, interpolation)
+        pictures[i] = load_picture(paths[i], size, resize, interpolation, how)
 
     with ThreadPoolExecutor(cores()) as pool:
         list(tqdm(pool.map(load, range(count)), "load", count, unit="picture", leave=False))
     return torch.from_numpy(pictures) if isinstance(pictures, np.ndarray) else pictures
 
 
-def load_picture(path: str, size: int, resize: str, interpolation: str) -> np.ndarray:
+def load_picture(
+    path: str, size: int, resize: str, interpolation: str, how: Preparation = AS_STORED
+) -> np.ndarray:
     """Decode one picture and make it square, uint8 (size, size, 3).
+
+    how: how it is prepared before that; pictures under data/images are prepared already.
 
     Raises StageError that names a picture which is missing or broken.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            return np.asarray(to_square(image.convert("RGB"), size, resize, interpolation))
-    except Exception as error:  # of a broken file, decoders raise OSError, SyntaxError and others
-        reason = " ".join(str(error).split())
+        image = open_picture(path, how)
+    except (Unusable, OSError) as error:
+        reason = error.detail if isinstance(error, Unusable) else error.strerror
         raise StageError(
             f"{path} cannot be read ({reason}); `dvc repro verify` makes it again"
         ) from None
+    return np.asarray(to_square(image, size, resize, interpolation))

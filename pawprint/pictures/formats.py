@@ -28,9 +28,10 @@ FORMATS = tuple(form for form in SUFFIXES_OF if form in Image.OPEN)  # AVIF came
 
 
 def looks_like_picture(name: str) -> bool:
-    """Return whether a file's name looks like a picture's. Hidden files, such as macOS's `._` twins, do not.
+    """Return whether a file's name looks like a picture's.
 
-    name: with slashes; every folder in it counts too.
+    Hidden files do not, nor those in hidden folders, such as macOS's `._` twins.
+    name: with slashes.
     """
     path = PurePosixPath(name)
     hidden = any(part.startswith(".") for part in path.parts)

@@ -1,4 +1,4 @@
-"""Making a picture square. It needs Pillow only: the stage export copies it beside the model."""
+"""Making a picture square. The stage export copies this file beside the model."""
 
 from PIL import Image
 

@@ -1,4 +1,4 @@
-"""The Gradio page in export/ starts and answers, in a folder where nothing else of the project is."""
+"""The Gradio page in export/ starts and answers, in a folder with nothing else of the project."""
 
 import importlib.util
 import os
@@ -25,7 +25,7 @@ def space(tmp_path_factory):
     folder = write_export(tmp_path_factory.mktemp("space") / "export")
     for name in ("app.py", "predict.py"):
         shutil.copyfile(ROOT / "pawprint/exporting/shipped" / name, folder / name)
-    shutil.copyfile(ROOT / "pawprint/pictures/square.py", folder / "pictures.py")
+    shutil.copytree(ROOT / "pawprint/pictures", folder / "pictures")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -35,7 +35,7 @@ def test_the_confusion_matrix_is_drawn_the_same_each_time_and_not_without_a_clas
 
 
 def test_four_hundred_thumbnails_stay_under_five_megabytes():
-    """The default report holds 48 + 16 + 8 (2 + 2 classes) pictures; 400 noisy ones are the worst."""
+    """The default report holds 48 + 16 + 8 (2 + 2 classes) pictures; 400 noisy ones are worse."""
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     blotches = Image.fromarray(noise).resize((160, 160))
     assert 400 * len(data_address(blotches)) < 5_000_000

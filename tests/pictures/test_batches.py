@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pawprint.params import StageError
-from pawprint.pictures import batches
+from pawprint.pictures import batches, opening
 from pawprint.pictures.batches import OnDisk, load_pictures
 from pawprint.tables import write_json
 from tests.support.project import ROOT, Project, make_pictures
@@ -77,9 +77,9 @@ def test_a_decoder_that_raises_something_odd_is_one_line_too(paths, monkeypatch)
     def broken(*_: object, **__: object) -> None:
         raise SyntaxError("broken\nchunk")
 
-    monkeypatch.setattr(batches.Image, "open", broken)
+    monkeypatch.setattr(opening.Image, "open", broken)
     with pytest.raises(
-        StageError, match=r"^\S+ cannot be read \(broken chunk\); `dvc repro verify`"
+        StageError, match=r"^\S+ cannot be read \(SyntaxError: broken chunk\); `dvc repro verify`"
     ):
         load_pictures(paths, 32, "crop", "bilinear")
 

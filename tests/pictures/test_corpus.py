@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageDraw, PngImagePlugin
 
-from pawprint.pictures import decode as decoding
-from pawprint.pictures.decode import VerifyParams
+from pawprint.pictures.opening import Preparation, open_picture
 from stages import verify
 from tests.support.world import World, picture
 
@@ -155,7 +154,6 @@ SOUND: dict[str, Callable[[], bytes] | bytes] = {
     "sixteen.png": grey(np.uint16, 65535, "PNG"),
     "integers.tif": grey(np.int32, 65535, "TIFF"),
     "floats.tif": grey(np.float32, 1.0, "TIFF"),
-    "floats255.tif": grey(np.float32, 255.0, "TIFF"),
     "lab.tif": lab,
     "animated.gif": animated("GIF", 25),
     "animated.webp": animated("WEBP", 28),
@@ -265,9 +263,8 @@ def test_every_file_stands_in_exactly_one_row(corpus: World):
 
 def decode(content: bytes, tmp_path: Path, **options: object) -> Image.Image:
     (tmp_path / "x").write_bytes(content)
-    values = {"max_size": 100, "min_size": 8, "quality": 90, "max_pixels": 10_000_000, **options}
-    params = VerifyParams.model_validate(values)
-    return decoding.resize(*decoding.decode(tmp_path / "x", params), params)
+    values = {"max_size": 100, "min_size": 8, "max_pixels": 10_000_000, **options}
+    return open_picture(tmp_path / "x", Preparation(**values))
 
 
 @pytest.mark.parametrize(
@@ -316,7 +313,7 @@ def test_the_draft_mode_of_jpeg_scales_nothing_up_and_looks_the_same(
 def test_a_decoder_that_crashes_costs_its_own_picture_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Decoders are C code fed by strangers. Processes are forked, so that they inherit the patch."""
+    """Decoders are C code fed by strangers. Processes are forked, to inherit the patch."""
     if not hasattr(os, "fork"):
         pytest.skip("needs fork")
     import multiprocessing
@@ -327,11 +324,11 @@ def test_a_decoder_that_crashes_costs_its_own_picture_only(
     monkeypatch.setattr(
         verify, "ProcessPoolExecutor", lambda workers: pool(workers, mp_context=context)
     )
-    decoder = verify.decode
+    opened = verify.open_picture
     monkeypatch.setattr(
         verify,
-        "decode",
-        lambda path, params: os._exit(11) if path.name == "5.jpg" else decoder(path, params),
+        "open_picture",
+        lambda path, how: os._exit(11) if path.name == "5.jpg" else opened(path, how),
     )
     (tmp_path / "data/images/a").mkdir(parents=True)
     rows = []
@@ -340,7 +337,7 @@ def test_a_decoder_that_crashes_costs_its_own_picture_only(
         rows.append(
             {"path": str(tmp_path / f"{number}.jpg"), "label": "a", "sha256": f"{number:064}"[::-1]}
         )
-    params = VerifyParams(max_size=100, min_size=8, quality=90, max_pixels=10_000_000)
-    results = list(verify.convert_all(rows, params))
+    how = Preparation(max_size=100, min_size=8, max_pixels=10_000_000)
+    results = list(verify.convert_all(rows, how, quality=90))
     assert [number for number, result in enumerate(results) if "reason" in result] == [5]
     assert "its decoder crashed" in results[5]["detail"]

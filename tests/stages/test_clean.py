@@ -24,7 +24,7 @@ CATS_AND_DOGS = PHOTOS / "cats_and_dogs"
 
 
 def found_and_precision(judged: pd.DataFrame, wrong: set[str]) -> tuple[float, float]:
-    """The share of wrong labels in the top 8 % of the ranking, and of wrong among suspected ones."""
+    """The share of wrong labels in the top 8 % of the ranking, and of wrong among suspects."""
     bad = judged["path"].isin(wrong)
     found = bad.head(int(0.08 * len(judged))).sum() / bad.sum()
     precision = bad[judged["suspected"] == "yes"].mean()

@@ -1,4 +1,4 @@
-"""Models and baselines are judged on the same pictures, in words that claim no more than numbers."""
+"""Models and baselines are judged on the same pictures, in words that the numbers allow."""
 
 import math
 import shutil
@@ -90,7 +90,7 @@ def test_with_so_many_pictures_the_difference_is_seen_four_times_of_five(
 
 @pytest.fixture
 def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project after retrain with 10 test pictures: dark ones are a, light ones b; fixed answers."""
+    """A project after retrain: 10 test pictures, dark ones a and light ones b; fixed answers."""
     monkeypatch.chdir(tmp_path)
     rows = []
     for i in range(40):

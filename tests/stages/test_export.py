@@ -68,7 +68,8 @@ def ready(finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def exported() -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(Path("export").iterdir())}
+    files = sorted(path for path in Path("export").rglob("*") if path.is_file())
+    return {path.relative_to("export").as_posix(): path.read_bytes() for path in files}
 
 
 def metrics() -> dict:
@@ -82,8 +83,9 @@ def test_the_same_input_gives_the_same_bytes(ready: Project):
     ready.stage("export")  # in a process of its own
     assert exported() == first
     assert set(first) == {
-        "model.onnx", "model.json", "reference.json", "README.md", "predict.py", "pictures.py",
-        "app.py", "requirements.txt",
+        "model.onnx", "model.json", "reference.json", "README.md", "predict.py", "app.py",
+        "requirements.txt", "pictures/__init__.py", "pictures/formats.py", "pictures/opening.py",
+        "pictures/square.py",
     }  # fmt: skip
 
 

@@ -4,22 +4,26 @@ It needs gradio, see requirements.txt.
 """
 
 import gradio
+from pictures.opening import Unusable
 from predict import Classifier
 
 classifier = Classifier()
 
 
-def classify(image):
+def classify(path: str | None) -> dict[str, float] | None:
     """Return probabilities by class; nothing if no picture was given."""
-    if image is None:
+    if path is None:
         return None
-    answer = classifier(image)
+    try:
+        answer = classifier(path)
+    except Unusable as error:
+        raise gradio.Error(f"This file cannot be used: {error.reason}.") from None
     return {"none of these": 1.0} if answer["none"] else answer["probabilities"]
 
 
 page = gradio.Interface(
     classify,
-    gradio.Image(type="pil", label="Picture"),
+    gradio.Image(type="filepath", label="Picture"),
     gradio.Label(num_top_classes=5, label="Answer"),
     title=" or ".join(classifier.config["classes"]) + "?",
 )

@@ -1,27 +1,36 @@
 """Ask the exported model about pictures: `python predict.py PICTURE…`.
 
-It needs numpy, pillow and onnxruntime only.
+It needs numpy, pillow and onnxruntime only. The folder pictures/ beside it opens pictures in the
+way in which they were opened for training.
 """
 
+import io
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 if __package__:  # imported by the commands of pawprint
+    from pawprint.pictures.opening import Preparation, Unusable, open_picture
     from pawprint.pictures.square import to_square
 else:  # beside the model, in an exported folder
-    from pictures import to_square  # type: ignore[no-redef]  # a copy of the same module
+    from pictures.opening import (  # type: ignore[no-redef]
+        Preparation,
+        Unusable,
+        open_picture,
+    )
+    from pictures.square import to_square  # type: ignore[no-redef]
 
-ORIENTATION = 0x0112  # the tag of a camera that was held on its side
+Picture = str | Path | io.BytesIO | Image.Image
 
 
 class Classifier:
-    """The model in a folder. Calling it with a PIL picture gives an answer as `classify` does.
+    """The model in a folder. Calling it with a picture, a file or a PIL image, gives an answer.
 
     threads: that work on one picture, 0 for all cores; several pictures at a time are faster with
     1, in a pool.
@@ -31,22 +40,23 @@ class Classifier:
         import onnxruntime
 
         self.config = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        self.how = Preparation(**self.config.get("prepare", {}))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self.session = onnxruntime.InferenceSession(
             folder / "model.onnx", options, providers=["CPUExecutionProvider"]
         )
 
-    def prepare(self, image: Image.Image) -> np.ndarray:
-        """Return a picture as the model takes it: upright, RGB, square, uint8 (size, size, 3)."""
-        config = self.config
-        # a large JPEG need not be decoded at full size
-        image.draft("RGB", (config["size"], config["size"]))
-        # exif_transpose and convert copy even if nothing changes
-        if image.getexif().get(ORIENTATION, 1) != 1:
-            image = ImageOps.exif_transpose(image)
-        upright = image if image.mode == "RGB" else image.convert("RGB")
-        square = to_square(upright, config["size"], config["resize"], config["interpolation"])
+    def prepare(self, picture: Picture, max_pixels: int = 0) -> np.ndarray:
+        """Return a picture as the model takes it, uint8 (size, size, 3).
+
+        max_pixels: a limit other than the model's own. Raises Unusable for what is not a picture,
+        is too large or is broken.
+        """
+        config, how = self.config, self.how
+        how = replace(how, max_pixels=max_pixels) if max_pixels else how
+        image = open_picture(picture, how)
+        square = to_square(image, config["size"], config["resize"], config["interpolation"])
         return np.asarray(square)
 
     def classify(self, prepared: Sequence[np.ndarray]) -> list[dict[str, Any]]:
@@ -69,8 +79,9 @@ class Classifier:
             answers.append({**found, "none_score": score, "probabilities": chances})
         return answers
 
-    def __call__(self, image: Image.Image) -> dict[str, Any]:
-        return self.classify([self.prepare(image)])[0]
+    def __call__(self, picture: Picture) -> dict[str, Any]:
+        """Return the answer about one picture. Raises Unusable; see `prepare`."""
+        return self.classify([self.prepare(picture)])[0]
 
 
 def main(names: Sequence[str]) -> int:
@@ -86,9 +97,8 @@ def main(names: Sequence[str]) -> int:
     failed = 0
     for name in names:
         try:
-            with Image.open(name) as image:
-                answer = classifier(image)
-        except Exception as error:  # decoders raise many kinds on a broken file
+            answer = classifier(name)
+        except (Unusable, OSError) as error:
             failed += 1
             print(f"{name}  error: {one_line(error)}")
             continue
@@ -100,6 +110,8 @@ def main(names: Sequence[str]) -> int:
 
 def one_line(error: Exception) -> str:
     """Return what an error says, in one line."""
+    if isinstance(error, Unusable):
+        return error.reason
     return getattr(error, "strerror", None) or " ".join(f"{type(error).__name__}: {error}".split())
 
 
