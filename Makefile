@@ -1,4 +1,5 @@
-# `make` builds the environment, runs the pipeline and says where to look; `make test` checks everything.
+# `make` builds the environment, runs the pipeline and says where to look. `make test` runs the
+# checks that take seconds, `make test-all` all of them.
 SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,9 +9,11 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 .PHONY: all repro test test-all check-reproducible lint format lock clean
 all: repro
 
-# The lock holds exact versions of everything; the project itself is installed in place, for the `pawprint` command.
+# The lock holds exact versions of everything. The project itself is installed in place, for the
+# command `pawprint`.
 $(BIN)/.installed: requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "pawprint needs Python 3.10 or newer; try make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "pawprint needs Python 3.10 or newer; try make PYTHON=python3.12")'
+	@echo "building .venv from requirements.lock; on Linux a new one takes a download of 3.4 GB, most of it CUDA libraries"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
@@ -20,7 +23,7 @@ repro: $(BIN)/.installed
 	dvc repro
 	@python -m pawprint summary
 
-# Two processes, which lend each other the core that one does not use: a stage spends half of a short run in its imports.
+# Two processes, because a short stage spends half of its time in imports, on one core.
 PYTEST := OMP_WAIT_POLICY=passive python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(BIN)/.installed lint
@@ -41,7 +44,8 @@ format: $(BIN)/.installed
 	ruff check --fix .
 	ruff format .
 
-# Made with uv for every Python from 3.10 on and every platform; onnxruntime 1.24 has no wheels for 3.10.
+# Resolved by uv for every platform and every Python from 3.10 on; onnxruntime 1.24 has no wheels
+# for 3.10.
 lock:
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --fork-strategy fewest --no-header \
 		--no-annotate --no-emit-index-url --constraint <(echo 'onnxruntime<1.24') --output-file requirements.lock

@@ -20,8 +20,10 @@ from torch import Tensor, nn
 
 from pawprint.exporting.graph import ExportGraph
 from pawprint.judging.none_of_these import KEPT, draw_strangers, load_strangers
+from pawprint.params import load_params
 from pawprint.pictures.batches import Pictures, load_pictures
-from pawprint.tables import read_table
+from pawprint.pictures.storing import VerifyParams
+from pawprint.tables import read_json, read_table
 from pawprint.training.inference import compute_features
 from pawprint.training.model import Head, load_model
 
@@ -57,7 +59,9 @@ def compare(folder: str) -> None:
 
     known = seen_in(train["path"].tolist())
     of_valid, of_test = seen_in(valid["path"].tolist()), seen_in(test["path"].tolist())
-    strangers = {**draw_strangers(30, config.size), **load_strangers(folder, config)}
+    verify = load_params("verify", VerifyParams)
+    how = verify.preparation(read_json("metrics/verify.json").get("ranges", {}))
+    strangers = {**draw_strangers(30, config.size), **load_strangers(folder, config, how)}
     outside = {kind: seen(pictures) for kind, pictures in strangers.items()}
     graph = ExportGraph(model, config).eval()
     graph.remember(known)

@@ -23,7 +23,7 @@ from unittest import mock
 from benchmarks.clock import cpu_seconds
 from pawprint.compute import cores
 from pawprint.params import load_params
-from pawprint.pictures.decode import VerifyParams
+from pawprint.pictures.storing import VerifyParams
 from stages import verify
 
 
@@ -44,7 +44,8 @@ def ours(files: list[Path], target: Path) -> int:
         name = hashlib.sha256(str(path).encode()).hexdigest()
         rows.append({"path": str(path), "label": path.parent.name, "sha256": name})
     with mock.patch.object(verify, "IMAGES", target):
-        results = list(verify.convert_all(rows, load_params("verify", VerifyParams)))
+        params = load_params("verify", VerifyParams)
+        results = list(verify.convert_all(rows, params.preparation({}), params.quality))
     return sum("reason" not in result for result in results)
 
 
