@@ -4,8 +4,9 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
+from pawprint.judging.fonts import choose_font
 from pawprint.pictures.opening import AS_STORED, open_picture
 
 TILE, LINE = 176, 20  # pixels a side of a picture's place, and the height of a line of its caption
@@ -29,19 +30,13 @@ def tiles(
     height = TILE + lines * LINE
     rows = max(1, math.ceil(len(captions) / columns))
     grid = Image.new("RGB", (columns * TILE, rows * height), "white")
-    draw, font = ImageDraw.Draw(grid), ImageFont.load_default(13)
+    draw = ImageDraw.Draw(grid)
     for i, (image, caption) in enumerate(zip(images, captions, strict=True)):
         x, y = i % columns * TILE, i // columns * height
         grid.paste(image.resize((TILE - 4, TILE - 4)), (x + 2, y + 2))
-        draw.multiline_text(
-            (x + TILE // 2, y + TILE),
-            caption,
-            "black",
-            font,
-            anchor="ma",
-            align="center",
-            spacing=2,
-        )
+        font, text = choose_font(caption, size=13)
+        below = (x + TILE // 2, y + TILE)
+        draw.multiline_text(below, text, "black", font, anchor="ma", align="center", spacing=2)
     buffer = io.BytesIO()
     grid.save(buffer, "PNG")
     return buffer.getvalue()
