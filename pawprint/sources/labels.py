@@ -119,8 +119,9 @@ def missing_format(file: str) -> str:
     if looks_like_picture(file):
         return ""
     suffix = PurePosixPath(file).suffix.lower()
-    ending = f"its name ends in {suffix}" if suffix else "its name has no suffix"
-    return f"{ending}, not in that of a picture format that is read"
+    if not suffix:
+        return "its name does not say that it is a picture"
+    return f"its name ends in {suffix}, which is not a picture format that is read"
 
 
 def _label_file(file: str, options: LabelOptions, where: str) -> LabelledFile:

@@ -27,8 +27,8 @@ def check_label(label: str, where: str = "") -> None:
         or len(label.encode("utf-8", "surrogatepass")) > MAX_NAME
     ):
         raise StageError(
-            f"{where}the label {label[:120]!r} cannot name a folder; use up to 100 characters "
-            "without / and \\, and no dot at the beginning"
+            f"{where}the label {label[:120]!r} cannot name a folder; use up to 100 characters, "
+            "no / or \\, no control characters, and no dot at the beginning"
         )
 
 
