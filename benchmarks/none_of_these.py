@@ -47,6 +47,7 @@ def main() -> None:
 def compare(folder: str) -> None:
     """Compute all features once, and print one row per score and kind of stranger."""
     model, config = load_model("models/retrained.safetensors")
+    how = load_params("verify", VerifyParams).preparation({})
     cleaned, split = read_table("data/cleaned.csv"), read_table("data/split.csv")
     train, valid = (cleaned[cleaned["split"] == side] for side in ("train", "valid"))
     test = split[split["split"] == "test"]

@@ -13,14 +13,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from pawprint.commands.answers import csv_line
 from pawprint.commands.exported import load
 from pawprint.compute import cores
 from pawprint.exporting.shipped.predict import Classifier
-from pawprint.pictures.formats import FORMATS, looks_like_picture
+from pawprint.pictures.formats import looks_like_picture
+from pawprint.pictures.opening import Unusable
 
 AHEAD = 32  # files that may be under way before the first of them is written
 
@@ -121,7 +121,7 @@ def is_url(path: str) -> bool:
 
 
 def open_source(file: str, allow_urls: bool) -> str | io.BytesIO:
-    """Return what Pillow opens: the name of a file, or the content of an address.
+    """Return what the classifier opens: the name of a file, or the content of an address.
 
     Raises OSError if an address may not be fetched, or cannot be.
     """
@@ -145,11 +145,10 @@ def answer_files(
 
     def answer(file: str) -> Row:
         try:
-            with Image.open(open_source(file, allow_urls), formats=FORMATS) as image:
-                return {"file": file, **classifier(image)}
-        except UnidentifiedImageError:
-            return {"file": file, "error": "not a picture"}
-        except Exception as error:  # decoders raise many kinds on a broken file
+            return {"file": file, **classifier(open_source(file, allow_urls))}
+        except Unusable as why:
+            return {"file": file, "error": str(why)}
+        except Exception as error:  # of the network, or of the file system
             named = " ".join(f"{type(error).__name__}: {error}".split())
             return {"file": file, "error": getattr(error, "strerror", None) or named}
 

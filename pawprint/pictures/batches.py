@@ -142,9 +142,8 @@ def load_picture(
     """
     try:
         image = open_picture(path, how)
-    except (Unusable, OSError) as error:
-        reason = error.detail if isinstance(error, Unusable) else error.strerror
+    except Unusable as why:
         raise StageError(
-            f"{path} cannot be read ({reason}); `dvc repro verify` makes it again"
+            f"{path} cannot be read ({why.detail}); `dvc repro verify` makes it again"
         ) from None
     return np.asarray(to_square(image, size, resize, interpolation))

@@ -70,12 +70,16 @@ AS_STORED = Preparation()  # for the pictures that verify has stored: nothing is
 class Unusable(Exception):
     """Why a file cannot be used as a picture: a reason to count by, and a detail to read.
 
-    Reasons: empty, not a picture, too large, too small, broken.
+    Reasons: unreadable, empty, not a picture, too large, too small, broken.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)
         self.reason, self.detail = reason, detail
+
+    def __str__(self) -> str:
+        """Return the reason in a few words."""
+        return self.detail if self.reason == "unreadable" else self.reason
 
 
 def open_picture(file: File, how: Preparation) -> Image.Image:
@@ -95,6 +99,8 @@ def open_picture(file: File, how: Preparation) -> Image.Image:
     except Image.DecompressionBombError:
         raise Unusable("too large", f"more pixels than max_pixels, {how.max_pixels}") from None
     except Exception as error:  # on a broken file, decoders raise OSError, SyntaxError and others
+        if isinstance(error, OSError) and error.strerror:  # it is the system that refuses
+            raise Unusable("unreadable", error.strerror) from None
         detail = " ".join(f"{type(error).__name__}: {error}".split())
         raise Unusable("broken", detail) from None
 

@@ -6,12 +6,10 @@ from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 
-from PIL import Image, ImageOps
-
 from pawprint.commands.web import RequestRefused
 from pawprint.params import StageError
 from pawprint.pictures import picture_name
-from pawprint.pictures.formats import FORMATS
+from pawprint.pictures.opening import Preparation, Unusable, open_picture
 from pawprint.tables import parse_rows
 
 THUMBNAIL = 320  # pixels on the longer side: sharp at the page's 160 on a dense screen
@@ -137,18 +135,14 @@ def make_jpeg(path: Path, size: int) -> bytes:
     Raises RequestRefused (404) if the file is missing or cannot be decoded.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            image.draft("RGB", (size, size))
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-            upright.thumbnail((size, size))
-            buffer = io.BytesIO()
-            upright.save(buffer, "JPEG", quality=82)
-            return buffer.getvalue()
-    except Exception as error:  # decoders raise many kinds on a broken file
-        reason = " ".join(str(error).split())
+        image = open_picture(path, Preparation(max_size=size))
+    except Unusable as why:
         raise RequestRefused(
-            404, f"{path} cannot be read: {reason}; `dvc repro verify` makes it again"
+            404, f"{path} cannot be read: {why.detail}; `dvc repro verify` makes it again"
         ) from None
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=82)
+    return buffer.getvalue()
 
 
 @lru_cache(maxsize=2048)  # about 40 MB

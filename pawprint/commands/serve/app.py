@@ -5,13 +5,12 @@ import hashlib
 import io
 import logging
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -32,6 +31,7 @@ from pawprint.commands.web import Access, Guard, RequestRefused, page_routes
 from pawprint.compute import cores
 from pawprint.exporting.shipped.predict import Classifier
 from pawprint.pictures.formats import FORMATS, SUFFIXES_OF
+from pawprint.pictures.opening import Unusable
 
 Answer = dict[str, Any]  # as Classifier.classify gives it
 Record = Callable[[bytes, str, str, Answer], None]  # of a picture: bytes, sha256, suffix, answer
@@ -158,26 +158,20 @@ def classify(classifier: Classifier, content: bytes, most_pixels: int) -> tuple[
 
     Raises RequestRefused: 415 if it is not a picture, 422 if it is too large or broken.
     """
-    Image.MAX_IMAGE_PIXELS = None  # our own limit speaks before anything is decoded
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                if image.width * image.height > most_pixels:
-                    raise RequestRefused(
-                        422,
-                        f"{image.width} x {image.height} pixels are more than "
-                        f"{most_pixels / 1e6:g} megapixels",
-                    )
-                # a JPEG with several pictures inside is an MPO
-                suffix, *_ = SUFFIXES_OF.get(image.format or "", (".jpg",))
-                return classifier(image), suffix
-    except RequestRefused:
-        raise
-    except UnidentifiedImageError:
-        raise RequestRefused(415, f"not a picture; send one of {', '.join(FORMATS)}") from None
-    except Exception:  # decoders raise many kinds on a broken file; the client need not see which
+        prepared = classifier.prepare(io.BytesIO(content), most_pixels)
+    except Unusable as why:
+        if why.reason in ("not a picture", "empty"):
+            formats = ", ".join(FORMATS)
+            raise RequestRefused(415, f"not a picture; send one of {formats}") from None
+        if why.reason == "too large":
+            limit = f"{most_pixels / 1e6:g} megapixels"
+            raise RequestRefused(422, f"the picture has more than {limit}") from None
         raise RequestRefused(422, "the picture is broken and cannot be decoded") from None
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        # a JPEG with several pictures inside is an MPO
+        suffix, *_ = SUFFIXES_OF.get(image.format or "", (".jpg",))
+    return classifier.classify([prepared])[0], suffix
 
 
 async def answer_http_error(request: Request, error: HTTPException) -> Response:

@@ -17,7 +17,7 @@ def classify(path: str | None) -> dict[str, float] | None:
     try:
         answer = classifier(path)
     except Unusable as error:
-        raise gradio.Error(f"This file cannot be used: {error.reason}.") from None
+        raise gradio.Error(f"This file cannot be used: {error}.") from None
     return {"none of these": 1.0} if answer["none"] else answer["probabilities"]
 
 

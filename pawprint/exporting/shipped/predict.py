@@ -98,7 +98,7 @@ def main(names: Sequence[str]) -> int:
     for name in names:
         try:
             answer = classifier(name)
-        except (Unusable, OSError) as error:
+        except Unusable as error:
             failed += 1
             print(f"{name}  error: {one_line(error)}")
             continue
@@ -111,7 +111,7 @@ def main(names: Sequence[str]) -> int:
 def one_line(error: Exception) -> str:
     """Return what an error says, in one line."""
     if isinstance(error, Unusable):
-        return error.reason
+        return str(error)
     return getattr(error, "strerror", None) or " ".join(f"{type(error).__name__}: {error}".split())
 
 
