@@ -14,6 +14,7 @@ connections get scarce.
 import argparse
 import hmac
 import ipaddress
+import os
 import re
 import socket
 import sys
@@ -292,15 +293,30 @@ def between(kind: type, lowest: float, highest: float) -> Callable[[str], float]
     return number
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens. Raises OSError or UnicodeError if the address is not free."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sends small answers without delay only if the protocol is named
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen()
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
 def run_server(app: ASGIApp, name: str, host: str, port: int, query: str = "", **how: Any) -> None:
     """Print the address, and serve `app` until stopped; requests under way are finished first.
 
     name: of the command; query: what the printed address ends with; how: further options of
     uvicorn. Exits with one line if the port is not free.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listening = socket.create_server((host, port), family=family)
+        listening = listen(host, port)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         sys.exit(f"pawprint: cannot listen on {host}, port {port}: {reason}; see --host and --port")

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from pawprint.exporting.shipped.predict import Classifier
+from pawprint.pictures.formats import SUFFIXES_OF
 from tests.support.commands import predict
 from tests.support.exported import picture, write_export
 from tests.support.project import ROOT
@@ -34,6 +36,124 @@ def test_a_folder_gives_its_pictures_in_order(folder):
 def test_patterns_lists_and_files_may_be_mixed(folder):
     done = predict(folder / "export", f"{folder}/in/**/*.JPG", "-", stdin=f"{folder}/in/a.png\n\n")
     assert [line.split()[1] for line in done.stdout.splitlines()] == ["green", "red"]
+
+
+def test_a_folder_is_read_as_gather_reads_it(folder):
+    """Every format, no hidden file, no file of another kind; links are followed, loops once."""
+    pictures = folder / "all"
+    (pictures / ".hidden").mkdir(parents=True)
+    made = {f"x{suffixes[0]}": form for form, suffixes in SUFFIXES_OF.items()}
+    made = {name: form for name, form in made.items() if form in Image.SAVE}
+    made["photo.jfif"] = "JPEG"
+    for name, form in made.items():
+        (pictures / name).write_bytes(picture("green", (64, 64), form))
+    (pictures / "._x.jpg").write_bytes(b"macOS")
+    (pictures / ".hidden/x.png").write_bytes(picture("red"))
+    (pictures / "notes.txt").write_text("not asked about")
+    os.mkfifo(pictures / "pipe.jpg")
+    (pictures / "loop").symlink_to(pictures)
+    (pictures / "to itself.png").symlink_to("to itself.png")
+    (pictures / "gone.png").symlink_to("nowhere.png")
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere/y.png").write_bytes(picture("blue"))
+    (pictures / "linked").symlink_to(folder / "elsewhere")
+    done = predict(folder / "export", pictures, "--format", "csv")
+    rows = {
+        row["file"].removeprefix(f"{pictures}/"): row["label"] or row["error"]
+        for row in csv.DictReader(io.StringIO(done.stdout))
+    }
+    assert rows == {
+        **dict.fromkeys(made, "green"),
+        "linked/y.png": "blue",
+        "gone.png": "No such file or directory",
+        "to itself.png": "Too many levels of symbolic links",
+    }
+    assert list(rows) == sorted(rows)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_pattern_through_a_loop_of_links_gives_each_file_once(folder):
+    (folder / "in/loop").symlink_to(folder / "in")
+    done = predict(folder / "export", f"{folder}/in/**/*.png")
+    assert done.stdout.count("a.png") == 1
+    assert done.returncode == 0
+
+
+def test_a_pattern_may_match_folders_and_gives_their_pictures(folder):
+    done = predict(folder / "export", f"{folder}/i?")
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["red", "green"]
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "jsonl"])
+def test_a_pipe_that_is_closed_early_ends_it_quietly(folder, form):
+    """`pawprint predict … | head -1`."""
+    (folder / "list").write_text(f"{folder}/in/a.png\n" * 3000)
+    command = (
+        f"{sys.executable} -m pawprint predict {folder}/export - --format {form} <{folder}/list"
+    )
+    shell = f"set -o pipefail; {command} | head -1"
+    done = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.count("\n") == 1
+    assert "Error" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 141
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_a_full_disk_is_said_in_one_line(folder):
+    command = [sys.executable, "-m", "pawprint", "predict", folder / "export", folder / "in/a.png"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("cannot be written: No space left on device")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_list_from_another_system_is_read(folder):
+    """Line ends of Windows, a byte order mark, and a name that is not UTF-8."""
+    odd = os.fsencode(folder) + b"/in/caf\xe9.png"
+    with open(odd, "wb") as file:
+        file.write(picture("blue"))
+    lines = f"\ufeff{folder}/in/a.png\r\n\r\n{folder}/in/deep/b.JPG\r\n".encode()
+    done = predict(folder / "export", "-", "--format", "jsonl", stdin=lines + odd + b"\r\n")
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["label"] for row in rows] == ["red", "green", "blue"]
+    assert os.fsencode(rows[2]["file"]) == odd
+
+
+def test_odd_names_in_a_list_are_rows_with_errors(folder):
+    names = ["x" * 5000, "a\0b.png", str(folder), "https://", "[", "~nobody"]
+    done = predict(folder / "export", "-", stdin="\n".join(names))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert len(done.stdout.splitlines()) == len(names)
+    assert all("  error: " in line for line in done.stdout.splitlines())
+    done = predict(folder / "export", "x" * 5000, "[")
+    assert (done.returncode, done.stdout.count("  error: ")) == (1, 2)
+
+
+def test_a_name_with_a_line_end_is_one_row_of_csv(folder):
+    odd = folder / "in/a\rb\nc.png"
+    odd.write_bytes(picture("blue"))
+    done = predict(folder / "export", odd, "--format", "csv")
+    (row,) = csv.DictReader(io.StringIO(done.stdout, newline=""))
+    assert (row["file"], row["label"]) == (str(odd), "blue")
+
+
+def test_nothing_to_ask_about_is_said_in_one_line(folder):
+    (folder / "empty").mkdir()
+    for words, given in (([folder / "empty"], "empty"), (["-"], "in -")):
+        done = predict(folder / "export", *words, stdin="\r\n\n")
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+        assert done.stderr.startswith("pawprint: there are no pictures in ")
+        assert given in done.stderr
+
+
+def test_a_file_that_would_start_a_program_is_not_a_picture(folder):
+    """Pillow hands EPS to Ghostscript, whatever the file is called."""
+    (folder / "bear.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    assert predict(folder / "export", folder / "bear.jpg").stdout.endswith("error: not a picture\n")
 
 
 def test_a_bad_file_is_one_row_and_exit_code_1(folder):

@@ -4,18 +4,23 @@ import asyncio
 import os
 import signal
 import socket
+import tempfile
 import time
 import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
+from PIL import Image
+from starlette.testclient import TestClient
 
 from benchmarks.serve import Run, memory
 from pawprint.commands.serve.app import Limits, make_app
 from pawprint.exporting.shipped.predict import Classifier
+from pawprint.pictures.formats import SUFFIXES_OF
 from tests.support.commands import ServerProcess, pawprint
 from tests.support.exported import picture, write_export
 
@@ -229,6 +234,61 @@ def test_a_body_that_never_comes_gives_up_its_place(tmp_path):
     assert [message["status"] for message in sent if "status" in message] == [408, 408]
 
 
+def test_bodies_that_come_slowly_take_nobody_s_place_in_the_queue(tmp_path):
+    server = ServerProcess("serve", write_export(tmp_path / "export"), "--queue", 1)
+    with ExitStack() as held:
+        for _ in range(5):
+            connection = held.enter_context(socket.create_connection(server.address, 10))
+            connection.sendall(POST + b"Content-Length: 1000\r\n\r\nthe beginning")
+        while "pawprint_predictions_waiting 5.0" not in server.get("/metrics").text:
+            time.sleep(0.05)  # it reads all five
+        assert server.predict(picture("green")).json()["label"] == "green"
+    server.stop()
+
+
+def test_when_bodies_fill_the_memory_the_slowest_is_given_up(tmp_path):
+    """Of 2 MB in all, the first body holds 0.9 MB and does not go on; the others fit beside it."""
+    export = write_export(tmp_path / "export")
+    server = ServerProcess("serve", export, "--queue", 2, "--max-megabytes", 1)
+    with ExitStack() as held:
+        connections = []
+        for waiting in (1, 2, 3):
+            connection = held.enter_context(socket.create_connection(server.address, 10))
+            connection.sendall(POST + b"Content-Length: 950000\r\n\r\n" + b"x" * 900_000)
+            connections.append(connection)
+            while waiting < 3 and (
+                f"pawprint_predictions_waiting {waiting}.0" not in server.get("/metrics").text
+            ):
+                time.sleep(0.05)
+        assert connections[0].recv(100).startswith(b"HTTP/1.1 503 ")
+        connections[2].sendall(b"x" * 50_000)
+        assert connections[2].recv(100).startswith(b"HTTP/1.1 415 ")
+        assert server.predict(picture("green")).json()["label"] == "green"
+    server.stop()
+
+
+def test_a_form_of_any_size_stays_in_memory(tmp_path, monkeypatch):
+    app = make_app(Classifier(write_export(tmp_path / "export")))
+    client = TestClient(app, base_url="http://localhost")
+    content = picture("green", (1500, 1500), "BMP")
+    assert len(content) > 5_000_000
+
+    def write(*arguments: object, **options: object) -> None:
+        raise AssertionError("a temporary file")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", write)
+    answer = client.post("/predict", files={"file": ("x.bmp", content)})
+    assert answer.json()["label"] == "green"
+
+
+@pytest.mark.parametrize("form", [form for form in SUFFIXES_OF if form in Image.SAVE])
+def test_every_format_that_gather_takes_is_answered(server, form):
+    known = Image.registered_extensions()
+    assert known[SUFFIXES_OF[form][0]] in (form, "DIB")
+    answer = server.predict(picture("green", (64, 64), form))
+    assert answer.json()["label"] == "green", answer.text
+
+
 def test_a_stop_finishes_what_is_under_way_and_writes_no_file(tmp_path):
     export = write_export(tmp_path / "export")
     before = sorted(tmp_path.rglob("*"))
@@ -320,8 +380,8 @@ def test_the_page_takes_a_pasted_and_a_dropped_picture(browser, server):
         page.evaluate(send, [list(picture(colour)), how])
         page.locator("#answer", has_text=colour).wait_for()
     # by keyboard alone
+    chosen = {"name": "x", "mimeType": "image/png", "buffer": picture("green")}
+    page.on("filechooser", lambda chooser: chooser.set_files(chosen))
     page.keyboard.press("Tab")
-    with page.expect_file_chooser() as opened:
-        page.keyboard.press("Enter")
-    opened.value.set_files({"name": "x", "mimeType": "image/png", "buffer": picture("green")})
+    page.keyboard.press("Enter")
     page.locator("#answer", has_text="green").wait_for()

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from pawprint.commands.serve import PROBES
 from pawprint.commands.serve.app import make_app
-from pawprint.commands.web import HEADERS, Access, host_name, is_loopback
+from pawprint.commands.web import HEADERS, Access, host_name, is_loopback, listen
 from pawprint.exporting.shipped.predict import Classifier
 from tests.support.commands import ServerProcess, pawprint
 from tests.support.exported import picture, write_export
@@ -160,6 +160,15 @@ def test_a_port_that_is_taken_is_said_in_one_line(export: Path):
     assert done.stderr.count("\n") == 1
     done = pawprint("serve", export, "--host", "no.such.host.invalid", "--port", 0)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+
+
+def test_small_answers_are_not_delayed():
+    """asyncio sets TCP_NODELAY on what a socket accepts only if the socket names TCP.
+
+    Without it, every answer on an open connection took 40 ms more.
+    """
+    with listen("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP
 
 
 def few_files() -> None:
