@@ -198,7 +198,7 @@ def row_of(arch: str, ref: str, folder: Path, seconds: float) -> Row:
             valid={key: float(valid[key]) for key in READABLE},
             test={key: float(test[key]) for key in READABLE},
         )
-    except (ValueError, KeyError, TypeError, struct.error) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         sys.exit(f"pawprint: the metrics or the model of {name_of(arch)} are damaged ({reason})")
 
@@ -223,7 +223,8 @@ def count_parameters(path: Path) -> int:
     Batch-norm's running averages do not count.
     """
     with path.open("rb") as file:
-        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(min(length, path.stat().st_size)))
     return sum(
         int(np.prod(tensor["shape"]))
         for name, tensor in header.items()

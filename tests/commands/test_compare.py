@@ -2,12 +2,14 @@
 
 import csv
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
+import torch
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -127,6 +129,41 @@ def test_a_machine_that_is_slow_for_a_while_is_slow_for_every_model(
     monkeypatch.setattr(compare.time, "perf_counter", lambda: now[0])
     assert compare.seconds_per_picture([Path("1"), Path("2")]) == [1, 2]
     assert calls == [150]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"train": "no JSON"},
+        {"train": "{}"},
+        {"evaluate": '{"as_gathered": {"first": {"error_rate": 0.1}}}'},
+        {"evaluate": "[]"},
+        {"model": b""},
+        {"model": b"\x08\0\0\0\0\0\0\0{}      "[:12]},
+        {"model": b"\x02\0\0\0\0\0\0\0[]"},
+        {"model": b"\xff" * 8},
+    ],
+)
+def test_damaged_metrics_and_models_are_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: dict
+):
+    found = error_rate(1, 20)
+    texts = {
+        "train": json.dumps(found),
+        "evaluate": json.dumps({"as_gathered": {"first": found}}),
+    } | damage
+    save_file({"a": torch.zeros(2, 3)}, tmp_path / "first.safetensors")
+
+    def show(word: str, path: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess([], 0, texts[Path(path).stem])
+
+    monkeypatch.setattr(compare, "git", show)
+    if "model" in damage:
+        (tmp_path / "first.safetensors").write_bytes(damage["model"])
+    with pytest.raises(SystemExit) as stopped:
+        compare.row_of("resnet18", "refs/exps/x", tmp_path, 0.1)
+    assert "the metrics or the model of compare-resnet18 are damaged" in str(stopped.value)
+    assert "\n" not in str(stopped.value)
 
 
 def ask(project: Project, *words: str) -> tuple[int, str, str]:

@@ -91,6 +91,62 @@ def test_what_cannot_be_compared_is_said_in_one_line(export, tmp_path):
     assert ask(log, export).returncode == 1
 
 
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "[]",
+        "null",
+        "no JSON",
+        '{"pictures": 1, "classes": [], "none": 0, "confidence": [1]}',
+        '{"pictures": 1, "classes": {"red": "one"}, "none": 0, "confidence": [1]}',
+        '{"pictures": 1, "classes": {"red": 1}, "none": 2, "confidence": [1]}',
+        '{"pictures": 1, "classes": {"red": 1}, "none": 0, "confidence": ["sure"]}',
+        '{"pictures": 1, "classes": {"red": 1}, "none": 0, "confidence": [NaN]}',
+        '{"pictures": 1, "classes": {"red": 0}, "none": 0, "confidence": [1]}',
+    ],
+)
+def test_a_damaged_reference_is_said_in_one_line(export, tmp_path, reference):
+    answers(export, tmp_path / "log.csv", CLASSES * 30, SURE, 4)
+    (export / "reference.json").write_text(reference)
+    done = ask(tmp_path / "log.csv", export)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "reference.json is not what the stage export writes" in done.stderr
+
+
+def test_damaged_lines_of_a_log_are_passed_over(export, tmp_path):
+    log = tmp_path / "log.csv"
+    answers(export, log, CLASSES * 30, SURE, 4)
+    good = log.read_bytes().splitlines()[1].decode()
+    odd = [
+        good.replace(",0.9", ",nan"),
+        good.replace(",0.9", ",7"),
+        good.replace(",1,", ",2,"),
+        "x" * 200_000,
+        '"' + "x" * 200_000,
+        '"never closed,red',
+        "a,b,c\0",
+        "caf\udce9",
+    ]
+    with log.open("ab") as file:
+        file.writelines(line.encode("utf-8", "surrogateescape") + b"\n" for line in odd)
+    done = ask(log, export)
+    assert done.returncode == 0, done.stderr
+    assert f"passed over {len(odd)} broken lines" in done.stderr
+    assert "90 predictions" in done.stdout
+
+
+@pytest.mark.parametrize("log", ["folder", "picture", "empty"])
+def test_what_is_not_a_log_is_said_in_one_line(export, tmp_path, log):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "picture").write_bytes(picture("red"))
+    (tmp_path / "empty").touch()
+    done = ask(tmp_path / log, export)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith(f"pawprint: {tmp_path / log} ")
+    done = ask(tmp_path / log, tmp_path / "nowhere")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+
+
 def test_answers_of_another_model_and_broken_lines_are_passed_over(export, tmp_path):
     log = tmp_path / "log.csv"
     answers(export, log, CLASSES * 30, SURE, 4)
