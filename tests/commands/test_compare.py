@@ -139,7 +139,7 @@ def test_a_machine_that_is_slow_for_a_while_is_slow_for_every_model(
         {"evaluate": '{"as_gathered": {"first": {"error_rate": 0.1}}}'},
         {"evaluate": "[]"},
         {"model": b""},
-        {"model": b"\x08\0\0\0\0\0\0\0{}      "[:12]},
+        {"model": b'\x08\0\0\0\0\0\0\0{"a"'},
         {"model": b"\x02\0\0\0\0\0\0\0[]"},
         {"model": b"\xff" * 8},
     ],
