@@ -4,7 +4,6 @@ Nothing is judged here: broken files are kept as they came, for verify to refuse
 """
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +23,8 @@ from pawprint.sources.store import (
     suffix_of_type,
 )
 from pawprint.tables import write_bytes
+
+Places = dict[tuple[str, str], Path]  # (label, sha256) -> path in data/raw
 
 
 def fetch_found(
@@ -48,15 +49,15 @@ def fetch_locked(
     the data.
     """
     wanted = [row for row in lock if row.sha256 and not has_content(Path(row.path), row.sha256)]
-    paths = {row.path for row in wanted}
+    places = {(row.label, row.sha256): Path(row.path) for row in wanted}
     keys = {(row.url, row.label) for row in wanted}
     if source.is_remote:
         items = [Found(row.url, row.label) for row in wanted]
-        fetched = download_pictures(items, lock, downloader, journal, only=paths)
+        fetched = download_pictures(items, lock, downloader, journal, places)
     elif wanted:
         offered = source.find_pictures(downloader)
         fetched = [
-            store_picture(item, only=paths) for item in offered if (item.url, item.label) in keys
+            store_picture(item, places) for item in offered if (item.url, item.label) in keys
         ]
     else:
         fetched = []
@@ -76,25 +77,25 @@ def download_pictures(
     lock: list[Row],
     downloader: Downloader,
     journal: Journal,
-    only: set[str] | None = None,
+    places: Places | None = None,
 ) -> list[Row]:
     """Download the items' addresses into data/raw; return one row per item, in their order.
 
-    Each address is fetched once, whatever its labels. only: the paths to store at; a picture that
-    belongs elsewhere is not kept. None for all.
+    Each address is fetched once, whatever its labels. places: where the lock keeps each label and
+    SHA-256; other pictures are not kept. None if there is no lock: then all are.
     """
     labels: dict[str, list[str]] = {}
     for item in items:
         if not item.missing:
             labels.setdefault(item.url, []).append(item.label)
-    results = _known_results(labels, lock, journal, only)
+    results = _known_results(labels, lock, journal, places)
     for url, result in results.items():
-        _install_download(url, result, labels[url], only)
+        _install_download(url, result, labels[url], places)
 
     def done(url: str, result: Result) -> None:
         journal.add(url, result)
         results[url] = result
-        _install_download(url, result, labels[url], only)
+        _install_download(url, result, labels[url], places)
         bar.update()
 
     parts = {url: part_of(url) for url in labels if url not in results}
@@ -108,10 +109,10 @@ def download_pictures(
     ]
 
 
-def store_picture(item: Found, only: set[str] | None = None) -> Row:
+def store_picture(item: Found, places: Places | None = None) -> Row:
     """Store one picture's bytes under the name of its content; return its row.
 
-    A file that cannot be read becomes a row with status `failed`. only: as for
+    A file that cannot be read becomes a row with status `failed`. places: as for
     `download_pictures`.
     """
     if item.missing or item.read is None:
@@ -122,14 +123,15 @@ def store_picture(item: Found, only: set[str] | None = None) -> Row:
         return _row(item, "failed", error.strerror or str(error))
     sha256, kind = hashlib.sha256(content).hexdigest(), kind_of(content[:HEAD])
     path = stored_path(item.label, sha256, suffix_of_name(item.url, kind))
-    if (only is None or path.as_posix() in only) and not has_content(path, sha256):
-        write_bytes(path, content)
+    place = path if places is None else places.get((item.label, sha256))
+    if place and not has_content(place, sha256):
+        write_bytes(place, content)
     row = _row(item, "ok")
     return replace(row, path=path.as_posix(), sha256=sha256, bytes=len(content), type=kind)
 
 
 def _known_results(
-    labels: dict[str, list[str]], lock: list[Row], journal: Journal, only: set[str] | None
+    labels: dict[str, list[str]], lock: list[Row], journal: Journal, places: Places | None
 ) -> dict[str, Result]:
     """Return the results of addresses that need not be asked for, by address.
 
@@ -141,43 +143,44 @@ def _known_results(
         result = journal.results.get(url)
         if result is None:
             continue
-        paths = _paths_of(result, labels[url])
-        unwanted = only is not None and not any(path.as_posix() in only for path in paths)
-        if result.status != "ok" or unwanted or _is_here(url, result, labels[url]):
+        if result.status != "ok" or _is_here(url, result, _paths_of(result, labels[url], places)):
             results[url] = result
     for row in lock:
         if row.sha256 and row.label in labels.get(row.url, []) and row.url not in results:
             result = Result("ok", "", row.sha256, row.bytes, row.type)
-            if _is_here(row.url, result, labels[row.url]):
+            if _is_here(row.url, result, _paths_of(result, labels[row.url], places)):
                 results[row.url] = result
     return results
 
 
-def _is_here(url: str, result: Result, labels: Iterable[str]) -> bool:
-    """Return whether a download is whole, as a part or under all its labels in data/raw."""
+def _is_here(url: str, result: Result, paths: list[Path]) -> bool:
+    """Return whether a download is whole, as a part or at all its paths in data/raw."""
     if has_content(part_of(url), result.sha256):
         return True
-    return all(has_content(path, result.sha256) for path in _paths_of(result, labels))
+    return all(has_content(path, result.sha256) for path in paths)
 
 
-def _install_download(url: str, result: Result, labels: list[str], only: set[str] | None) -> None:
+def _install_download(url: str, result: Result, labels: list[str], places: Places | None) -> None:
     """Move a download that ended well from its part to data/raw."""
     part = part_of(url)
     if result.status == "ok" and part.is_file():
-        paths = _paths_of(result, labels)
-        install(part, [path for path in paths if only is None or path.as_posix() in only])
+        install(part, _paths_of(result, labels, places))
 
 
-def _paths_of(result: Result, labels: Iterable[str]) -> list[Path]:
-    suffix = suffix_of_type(result.type)
-    return [stored_path(label, result.sha256, suffix) for label in labels]
+def _paths_of(result: Result, labels: list[str], places: Places | None) -> list[Path]:
+    """Return where a download belongs in data/raw; nowhere if the lock has another SHA-256."""
+    if places is None:
+        suffix = suffix_of_type(result.type)
+        return [stored_path(label, result.sha256, suffix) for label in labels]
+    keys = [(label, result.sha256) for label in labels]
+    return [places[key] for key in keys if key in places]
 
 
 def _downloaded_row(item: Found, result: Result) -> Row:
     row = _row(item, result.status, result.reason)
     if result.status != "ok":
         return row
-    (path,) = _paths_of(result, [item.label])
+    (path,) = _paths_of(result, [item.label], None)
     return replace(
         row, path=path.as_posix(), sha256=result.sha256, bytes=result.bytes, type=result.type
     )

@@ -12,7 +12,7 @@ from pydantic import field_validator, model_validator
 
 from pawprint.params import Params, StageError
 from pawprint.pictures.formats import looks_like_picture
-from pawprint.sources.names import is_other_picture, listed
+from pawprint.sources.names import check_label, is_other_picture, listed
 from pawprint.sources.user_tables import parse_user_table
 
 Split = Literal["train", "valid", "test"]
@@ -175,6 +175,7 @@ def _read_labels(options: LabelOptions, content: bytes, where: str) -> list[Labe
         file = PurePosixPath(row[column].replace("\\", "/"))
         if not file.name or not row["label"]:
             raise StageError(f"{where}, line {line}: file or label is empty")
+        check_label(row["label"], f"{where}, line {line}: ")
         if file.is_absolute() or ".." in file.parts:
             raise StageError(f"{where}, line {line}: {file} leads outside the folder")
         if re.search(options.include, str(file)):

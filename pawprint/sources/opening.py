@@ -77,7 +77,7 @@ def open_source(name: str, root: Path) -> Source:
         )
     values = load_yaml(yaml)
     kind = values.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise StageError(f"{yaml}: kind is {kind!r}; it should be one of {', '.join(KINDS)}")
     module = importlib.import_module(f"pawprint.sources.{kind}")
     options = check(values, getattr(module, KINDS[kind]), "", yaml)

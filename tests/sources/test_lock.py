@@ -248,6 +248,17 @@ def test_half_a_line_and_half_a_file_count_as_nothing(tmp_path: Path, server: Se
     assert world.files() == undisturbed.files()
 
 
+def test_a_picture_is_stored_where_the_lock_keeps_it(tmp_path: Path, server: Server):
+    """Its suffix is another program's, or an older version's."""
+    world = project(tmp_path / "first", server)
+    world.run()
+    lock = (world.path / "data/gathered.csv").read_bytes().replace(b".jpg,cat,", b".jpeg,cat,")
+    world.write("data/gathered.csv", lock)
+    world.run()
+    assert (world.path / "data/gathered.csv").read_bytes() == lock
+    assert all((world.path / row["path"]).is_file() for row in world.table() if row["path"])
+
+
 # --- read strictly ---
 
 

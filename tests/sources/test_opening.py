@@ -62,6 +62,13 @@ def test_a_source_that_does_not_exist_is_one_line(tmp_path: Path, name: str):
     assert f"gather.source is {name!r}" in world.fail()
 
 
+@pytest.mark.parametrize("kind", ["folders", ["folder"], {"a": 1}, None, 3])
+def test_a_kind_that_does_not_exist_is_one_line(tmp_path: Path, kind: object):
+    world = World(tmp_path / "project")
+    world.use({"kind": kind})
+    assert f"kind is {kind!r}; it should be one of sample, folder, archive" in world.fail()
+
+
 @pytest.mark.parametrize(
     "key", ["sample:2cfad44d61b7", "folder:a724276e15c9", "bears:d1241c690ba2", "pets:ea63fc880b5f"]
 )
