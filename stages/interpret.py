@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from pydantic import Field
 
-from pawprint.judging.figures import confusion_matrix, reliability, summarise, tabulate
+from pawprint.judging.figures import reliability, summarise, tabulate
 from pawprint.judging.grad_cam import grad_cam, overlay
 from pawprint.judging.grids import picture_grid
 from pawprint.judging.report import THUMBNAIL, captions, draw_confusion, render
@@ -62,7 +62,7 @@ def main() -> None:
     # the pictures: confusion matrix, top losses, most correct
     worst = valid.sort_values(["loss", "path"], ascending=[False, True]).head(params.top_losses)
     surest = valid.sort_values(["loss", "path"]).head(params.top_losses)
-    write_bytes("plots/confusion.png", draw_confusion(confusion_matrix(valid, classes)))
+    write_bytes("plots/confusion.png", draw_confusion(valid, classes))
     write_bytes("plots/top_losses.png", picture_grid(worst["path"].tolist(), captions(worst)))
     write_bytes("plots/most_correct.png", picture_grid(surest["path"].tolist(), captions(surest)))
 

@@ -81,17 +81,19 @@ def reliability(
 
 
 def confusion_matrix(valid: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
-    """Return how often each class (row) is taken for each (column)."""
+    """Return how often each class (row) is taken for each (column). It grows with their square."""
     counts = pd.crosstab(valid["label"], valid["prediction"])
     return counts.reindex(index=classes, columns=classes, fill_value=0)
 
 
-def most_confused(confusion: pd.DataFrame) -> list[tuple[str, str, int]]:
+def most_confused(valid: pd.DataFrame) -> list[tuple[str, str, int]]:
     """Return (actual, predicted, pictures) of the confused pairs, the most frequent first."""
-    pairs = []
-    for actual in confusion.index:
-        for predicted in confusion.columns:
-            count = int(confusion.loc[actual, predicted])
-            if actual != predicted and count:
-                pairs.append((actual, predicted, count))
-    return sorted(pairs, key=lambda pair: -pair[2])
+    wrong = valid[valid["label"] != valid["prediction"]]
+    counts = wrong.groupby(["label", "prediction"]).size()
+    pairs = [(actual, predicted, int(n)) for (actual, predicted), n in counts.items()]
+    return sorted(pairs, key=lambda pair: (-pair[2], pair[:2]))
+
+
+def worst_classes(figures: dict) -> list[tuple[str, dict]]:
+    """Return the classes and their figures, from `summarise`, the lowest recall first."""
+    return sorted(figures["classes"].items(), key=lambda item: (item[1]["recall"], item[0]))

@@ -24,12 +24,17 @@ def choose_font(text: str, size: int) -> tuple[AnyFont, str]:
 
     size: in pixels. The same text gives the same font on one machine.
     """
+    path, drawn = choose_file(text)
+    return ImageFont.truetype(path, size) if path else ImageFont.load_default(size), drawn
+
+
+def choose_file(text: str) -> tuple[str, str]:
+    """Return the file of a font for a text, "" for ASCII, and the text as that font can draw it."""
     if text.isascii():
-        return ImageFont.load_default(size), text
-    font = find_font(frozenset(text) - {"\n"})
-    known = characters(font) | {"\n"}
-    drawn = "".join(each if each in known else f"U+{ord(each):04X}" for each in text)
-    return ImageFont.truetype(font, size), drawn
+        return "", text
+    path = find_font(frozenset(text) - {"\n"})
+    known = characters(path) | {"\n"}
+    return path, "".join(each if each in known else f"U+{ord(each):04X}" for each in text)
 
 
 @cache

@@ -5,6 +5,7 @@ cleanlab). Every picture is judged by a linear model on pretrained features that
 the picture and without its near duplicates. Odd ones out lie far from all others in these features.
 """
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
+from pawprint.params import StageError
 from pawprint.pictures.batches import Pictures, load_pictures
 from pawprint.training.inference import refuse_nan, run_in_batches
 from pawprint.training.model import Head, ModelConfig, body, create_model
@@ -46,6 +48,8 @@ def judge_labels(
     distance, odd: see `odd_ones_out`.
     """
     classes = sorted(rows["label"].unique())
+    if len(classes) < 2:
+        raise StageError("fewer than two classes are left in train and valid; gather more")
     model, config = create_model(recipe, classes)
     paths = rows["path"].tolist()
     pictures = load_pictures(paths, config.size, config.resize, config.interpolation)
@@ -107,8 +111,14 @@ def out_of_fold(
 ) -> np.ndarray:
     """Return probabilities (N, classes) by linear models fitted without the picture and its group.
 
-    seen: features (N, F); target: class indexes (N,); groups: (N,).
+    seen: features (N, F); target: class indexes (N,); groups: (N,). There are at most as many
+    folds as the largest class has pictures, and as there are groups. A picture whose class is
+    missing in the other folds cannot be judged: its own label gets the probability 1.
     """
+    folds = min(folds, int(np.bincount(target).max()), len(np.unique(groups)))
+    own = np.eye(target.max() + 1)[target]
+    if folds < 2:
+        return own
     # a single drawing of the folds judges by luck if pictures are few: take the mean of several
     draws = int(np.clip(MANY // len(target), 1, DRAWS))
 
@@ -121,16 +131,32 @@ def out_of_fold(
     # so that wrong labels teach less
     weight = np.ones(len(target))
     for _ in range(2):
-        probabilities = np.zeros((len(target), target.max() + 1))
+        probabilities = np.zeros(own.shape)
+        judged = np.ones(len(target), dtype=bool)
         for draw in range(draws):
-            splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=(seed + draw) % 2**32)
-            for fit, ask in splitter.split(turned, target, groups):
+            for fit, ask in split_folds(target, groups, folds, seed + draw):
+                known = np.unique(target[fit])
+                judged[ask] &= np.isin(target[ask], known) & (len(known) > 1)
+                if len(known) < 2:
+                    continue
                 linear = LogisticRegression(C=20, max_iter=1000)
                 linear.fit(turned[fit], target[fit], weight[fit])
                 cells = np.ix_(ask, linear.classes_)
                 probabilities[cells] += linear.predict_proba(turned[ask]) / draws
+        probabilities[~judged] = own[~judged]
         weight = probabilities[np.arange(len(target)), target] / probabilities.max(axis=1)
     return probabilities
+
+
+def split_folds(
+    target: np.ndarray, groups: np.ndarray, folds: int, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return (fit, ask) indexes of each fold that holds pictures; a group is in one fold alone."""
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed % 2**32)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")
+        parts = list(splitter.split(target, target, groups))
+    return [(fit, ask) for fit, ask in parts if len(fit) and len(ask)]
 
 
 def odd_ones_out(
@@ -145,6 +171,8 @@ def odd_ones_out(
     """
     _, first = np.unique(groups, return_index=True)
     reference = seen[np.sort(first)]
+    if len(reference) < 2:
+        return np.zeros(len(seen)), np.zeros(len(seen), dtype=bool)
     count = min(neighbours + 1, len(reference))
     nearest = NearestNeighbors(n_neighbors=count, metric="cosine").fit(reference)
     with config_context(working_memory=64):  # MB of distances at a time

@@ -6,19 +6,25 @@ The template is report.html.j2 beside this file.
 import base64
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from PIL import Image, ImageOps
 
 from pawprint.judging.errors import BASELINES, NAMES
-from pawprint.judging.figures import confusion_matrix, most_confused
+from pawprint.judging.figures import confusion_matrix, most_confused, worst_classes
+from pawprint.judging.fonts import choose_file
 from pawprint.pictures.opening import AS_STORED, open_picture
 
 THUMBNAIL = 160  # pixels a side
 SHOWN = 8  # pictures in each of the smaller grids
+MATRIX = 30  # classes up to which the confusion matrix is shown whole, and every class its pictures
+WORST = 20  # pairs and classes that are listed above that
 
 
 def render(
@@ -42,14 +48,14 @@ def render(
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    confusion = confusion_matrix(valid, classes)
+    confusion = confusion_matrix(valid, classes) if len(classes) <= MATRIX else None
     top_losses = [
         (thumbnail(row.path), data_address(look), row)
         for row, look in zip(worst.itertuples(), looks, strict=True)
     ]
     grids = [
         (title, text, [(thumbnail(row.path), row) for row in rows.itertuples()])
-        for title, text, rows in galleries(valid, classes)
+        for title, text, rows in galleries(valid, shown_classes(figures, classes))
     ]
     compared = [(NAMES[name], baselines[name]["error_rate"]) for name in BASELINES]
     return environment.get_template("report.html.j2").render(
@@ -57,13 +63,21 @@ def render(
         classes=classes,
         confusion=confusion,
         bins=bins,
-        most_confused=most_confused(confusion),
+        most_confused=most_confused(valid)[:WORST],
+        worst_classes=worst_classes(figures)[:WORST],
         worst=top_losses,
         galleries=grids,
         n_valid=figures["pictures"],
         n_wrong=figures["wrong"],
         beside=[*compared, ("this model", figures["error_rate"])],
     )
+
+
+def shown_classes(figures: dict, classes: list[str]) -> list[str]:
+    """Return the classes that get pictures of their own: all, or of many the worst."""
+    if len(classes) <= MATRIX:
+        return classes
+    return [name for name, _ in worst_classes(figures)[:WORST]]
 
 
 def galleries(valid: pd.DataFrame, classes: list[str]) -> list[tuple[str, str, pd.DataFrame]]:
@@ -86,25 +100,54 @@ def galleries(valid: pd.DataFrame, classes: list[str]) -> list[tuple[str, str, p
     return [(title, text, rows.head(SHOWN)) for title, text, rows in grids]
 
 
-def draw_confusion(confusion: pd.DataFrame) -> bytes:
-    """Draw the confusion matrix as a PNG, darker for a larger share of its row.
+def draw_confusion(valid: pd.DataFrame, classes: list[str]) -> bytes:
+    """Draw as a PNG how often classes are confused; the same input gives the same bytes.
 
-    The same input gives the same bytes.
+    Up to MATRIX classes it is the whole matrix, darker for a larger share of its row; above that,
+    the most confused pairs as bars.
     """
+    figure = Figure(layout="constrained")
+    if len(classes) <= MATRIX:
+        draw_matrix(figure, confusion_matrix(valid, classes))
+    else:
+        draw_pairs(figure, most_confused(valid)[:WORST])
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def draw_matrix(figure: Figure, confusion: pd.DataFrame) -> None:
+    """Draw the confusion matrix into a figure."""
     side = 2.2 + 0.7 * len(confusion)
-    figure = Figure(figsize=(side, side), layout="constrained")
+    figure.set_size_inches(side, side)
     axes = figure.add_subplot(xlabel="predicted", ylabel="actual")
     share = confusion.to_numpy() / confusion.sum(axis=1).clip(lower=1).to_numpy()[:, None]
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(confusion)), confusion.columns, rotation=45, ha="right")
-    axes.set_yticks(range(len(confusion)), confusion.index)
+    name_ticks(axes.xaxis, list(confusion.columns), rotation=45, ha="right")
+    name_ticks(axes.yaxis, list(confusion.index))
     for (row, column), part in np.ndenumerate(share):
         colour = "white" if part > 0.5 else "black"
         count = str(confusion.iloc[row, column])
         axes.text(column, row, count, ha="center", va="center", color=colour)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    return buffer.getvalue()
+
+
+def draw_pairs(figure: Figure, pairs: list[tuple[str, str, int]]) -> None:
+    """Draw confused pairs as bars into a figure, the most frequent on top."""
+    figure.set_size_inches(8, 1.2 + 0.32 * max(1, len(pairs)))
+    axes = figure.add_subplot(xlabel="pictures", title="actual as predicted")
+    axes.barh(range(len(pairs)), [count for _, _, count in pairs], color="#a3521d")
+    name_ticks(axes.yaxis, [f"{actual} as {predicted}" for actual, predicted, _ in pairs])
+    axes.invert_yaxis()
+
+
+def name_ticks(axis: Axis, names: list[str], **options: Any) -> None:
+    """Name the ticks 0, 1, 2 … of an axis, each in a font that has its characters."""
+    chosen = [choose_file(name) for name in names]
+    axis.set_ticks(range(len(names)), [text for _, text in chosen], **options)
+    for label, (path, _) in zip(axis.get_ticklabels(), chosen, strict=True):
+        label.set_parse_math(False)  # `$` would begin a formula
+        if path:
+            label.set_fontproperties(FontProperties(fname=path, size=label.get_fontsize()))
 
 
 def captions(rows: pd.DataFrame) -> list[str]:

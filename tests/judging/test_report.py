@@ -1,11 +1,21 @@
 """The report's grids, its confusion matrix and its size."""
 
+import io
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pawprint.judging.figures import confusion_matrix
-from pawprint.judging.report import data_address, draw_confusion, galleries
+from pawprint.judging.errors import BASELINES
+from pawprint.judging.figures import confusion_matrix, most_confused, summarise
+from pawprint.judging.report import (
+    data_address,
+    draw_confusion,
+    galleries,
+    render,
+    shown_classes,
+)
 
 
 def test_galleries_hold_what_they_say():
@@ -29,9 +39,52 @@ def test_the_confusion_matrix_is_drawn_the_same_each_time_and_not_without_a_clas
     valid = pd.DataFrame({"label": list("aab"), "prediction": list("aba")})
     confusion = confusion_matrix(valid, ["a", "b", "c"])
     assert confusion.to_numpy().tolist() == [[1, 1, 0], [1, 0, 0], [0, 0, 0]]
-    drawn = draw_confusion(confusion)
-    assert drawn == draw_confusion(confusion)
-    assert drawn != draw_confusion(confusion.T + 1)
+    drawn = draw_confusion(valid, ["a", "b", "c"])
+    assert drawn == draw_confusion(valid, ["a", "b", "c"])
+    assert drawn != draw_confusion(valid.iloc[::2], ["a", "b", "c"])
+
+
+def many(classes: int) -> tuple[pd.DataFrame, list[str]]:
+    """Two pictures per class, one of which is taken for the next class."""
+    names = [f"class {i:04}" for i in range(classes)]
+    label = [name for name in names for _ in range(2)]
+    prediction = [names[(i // 2 + i % 2) % classes] for i in range(2 * classes)]
+    share = {"probability": 0.5, "loss": 0.7, "path": "x.jpg"}
+    return pd.DataFrame({"label": label, "prediction": prediction, **share}), names
+
+
+def test_a_thousand_classes_are_drawn_as_their_most_confused_pairs():
+    valid, names = many(1000)
+    with Image.open(io.BytesIO(draw_confusion(valid, names))) as image:
+        assert image.height < 1200
+    figures = summarise(valid, names)
+    assert len(shown_classes(figures, names)) == 20
+    assert most_confused(valid)[0] == ("class 0000", "class 0001", 1)
+    few, few_names = many(30)
+    assert shown_classes(summarise(few, few_names), few_names) == few_names
+
+
+def test_the_report_of_many_classes_has_no_matrix_and_does_not_grow_with_their_square(
+    tmp_path: Path,
+):
+    sizes = {}
+    for classes in (30, 31, 300):
+        valid, names = many(classes)
+        Image.new("RGB", (20, 20)).save(tmp_path / "x.jpg")
+        valid["path"] = str(tmp_path / "x.jpg")
+        baselines = {name: {"error_rate": 0.5} for name in BASELINES}
+        figures = summarise(valid, names)
+        page = render(figures, valid, valid.head(0), [], [], baselines, names)
+        assert ('class="matrix"' in page) == (classes <= 30)
+        assert "class 0000" in page
+        sizes[classes] = len(page)
+    assert sizes[300] < 1.2 * sizes[31]
+
+
+def test_labels_in_any_script_and_with_a_dollar_are_drawn():
+    names = ["$5", "$x_1$", "été", "медведь", "دب", "猫"]
+    valid = pd.DataFrame({"label": names, "prediction": names[::-1]})
+    assert draw_confusion(valid, names) != draw_confusion(valid, [*names[:5], "b"])
 
 
 def test_four_hundred_thumbnails_stay_under_five_megabytes():
