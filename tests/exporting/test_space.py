@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from PIL import Image
 
 from tests.support.exported import picture, write_export
 from tests.support.project import ROOT
@@ -70,3 +71,20 @@ def test_the_space_answers(space, tmp_path, colour, label):
     shares = {each["label"]: each["confidence"] for each in answer["confidences"]}
     assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
     assert shares[label] > 0.9
+
+
+def test_a_transparent_picture_lies_on_white_as_in_training(space, tmp_path):
+    """Gradio's own conversion to RGB would uncover the blue of its transparent part."""
+    from gradio_client import Client, handle_file
+
+    image = Image.new("RGBA", (40, 40), (0, 0, 255, 0))
+    image.paste((255, 0, 0, 255), (0, 0, 40, 12))
+    image.save(tmp_path / "x.png")
+    client = Client(space, verbose=False)
+    assert client.predict(handle_file(tmp_path / "x.png"), api_name="/classify")["label"] == "red"
+
+
+def test_no_picture_is_answered_calmly(space):
+    from gradio_client import Client
+
+    assert Client(space, verbose=False).predict(None, api_name="/classify") == {}

@@ -23,7 +23,8 @@ def classify(path: str | None) -> dict[str, float] | None:
 
 page = gradio.Interface(
     classify,
-    gradio.Image(type="filepath", label="Picture"),
+    # the file as it came: opening it is the work of the classifier
+    gradio.Image(type="filepath", image_mode=None, label="Picture"),
     gradio.Label(num_top_classes=5, label="Answer"),
     title=" or ".join(classifier.config["classes"]) + "?",
 )

@@ -1,0 +1,70 @@
+"""export/predict.py, alone in a folder: one line per picture, and one line for what is wrong."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.exported import picture, write_export
+from tests.support.project import ROOT
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An exported folder, outside of the project."""
+    export = write_export(tmp_path / "export")
+    shutil.copyfile(ROOT / "pawprint/exporting/shipped/predict.py", export / "predict.py")
+    shutil.copytree(ROOT / "pawprint/pictures", export / "pictures")
+    (tmp_path / "red.png").write_bytes(picture("red"))
+    (tmp_path / "night.png").write_bytes(picture("black"))
+    (tmp_path / "broken.png").write_bytes(picture("red", (300, 300))[:80])
+    (tmp_path / "page.jpg").write_bytes(b"<html>")
+    (tmp_path / "empty.jpg").touch()
+    return tmp_path
+
+
+def ask(folder: Path, *names: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "export/predict.py", *names]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_every_picture_is_a_line(folder: Path):
+    done = ask(folder, "red.png", "night.png")
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second = done.stdout.splitlines()
+    assert first.startswith("red.png red=1.000 ")
+    assert second.startswith("night.png none of these: ")
+
+
+@pytest.mark.parametrize("bad", ["broken.png", "page.jpg", "empty.jpg", "nowhere.png", "export"])
+def test_a_bad_first_file_is_a_line_and_the_others_are_answered(folder: Path, bad: str):
+    done = ask(folder, bad, "red.png")
+    assert (done.returncode, done.stderr) == (1, "")
+    first, second = done.stdout.splitlines()
+    assert first.startswith(f"{bad}  error: ")
+    assert second.startswith("red.png red=")
+
+
+def test_no_file_is_answered_with_the_usage(folder: Path):
+    done = ask(folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "usage: python predict.py PICTURE…\n"
+
+
+@pytest.mark.parametrize("content", [None, b"not onnx"])
+def test_a_model_that_cannot_be_read_is_a_line(folder: Path, content: bytes | None):
+    (folder / "export/model.onnx").unlink()
+    if content:
+        (folder / "export/model.onnx").write_bytes(content)
+    done = ask(folder, "red.png")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith("predict.py: the model cannot be read: ")
+
+
+def test_a_pipe_that_is_closed_early_ends_it_quietly(folder: Path):
+    pictures = "red.png " * 3000
+    shell = f"set -o pipefail; {sys.executable} export/predict.py {pictures} | head -1"
+    done = subprocess.run(["bash", "-c", shell], cwd=folder, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.count("\n"), done.stderr) == (141, 1, "")
