@@ -13,7 +13,10 @@ SIZE = 32
 
 
 def write_export(folder: Path) -> Path:
-    """Write model.onnx and model.json: softmax of the mean of each channel over 20; near black is none."""
+    """Write model.onnx, model.json and reference.json.
+
+    The answer is the softmax of the mean of each channel over 20; near black is none of these.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     nodes = [
         helper.make_node("Cast", ["pictures"], ["values"], to=TensorProto.FLOAT),

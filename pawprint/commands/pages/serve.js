@@ -2,7 +2,7 @@
 // The page sends one picture at a time and shows the answer; it keeps nothing.
 const SHOWN = 5; // of the classes
 const $ = (id) => document.getElementById(id);
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
 let about = { classes: [], max_bytes: Infinity };
 let asked = 0; // the last question: an answer that is overtaken by another is not shown
 
@@ -67,7 +67,7 @@ function bar([label, probability]) {
   line.append(Object.assign(document.createElement("span"), { textContent: label }), percent(probability));
   track.className = "track";
   share.className = "share";
-  share.style.width = percent(probability).replace(" ", "");
+  share.style.width = `${100 * probability}%`;
   track.append(share);
   item.append(line, track);
   return item;
