@@ -35,12 +35,12 @@ def main() -> None:
     params, compute = load_params("train", TrainParams), load_params("compute", ComputeParams)
     watch = Watch(params.weights)
     device = start(compute, params.seed)
+    settled = read_json("metrics/lr.json")
+    lrs = (settled["first_layers"], settled["head"])
     table = read_table(arguments.table)
     seen = table[table["split"].isin(["train", "valid"])]
     model, config = create_model(params, sorted(table["label"].unique()))
     data = load_data(seen, config)
-    found = read_json("metrics/lr.json")
-    lrs = (found["first_layers"], found["head"])
 
     # a killed training goes on from its checkpoint, unless anything that it depends on has changed
     where = f"{device} {torch.get_num_threads()} {processes()[1]}"

@@ -1,4 +1,4 @@
-"""The stages lr_find and lr: from a sweep, or from params.yaml, to the rates that train reads."""
+"""The stages lr_find and lr: from a sweep, or from params.yaml, to the learning rates of train."""
 
 from pawprint.tables import read_json
 from tests.support.project import Project
@@ -6,16 +6,17 @@ from tests.support.project import Project
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # threads on busy cores wait for each other
 
 
-def sweep(small: Project) -> dict[str, object]:
-    """Run the stages up to lr_find, and return its suggestions."""
-    for name in ("gather", "verify", "split", "lr_find"):
-        small.stage(name, **ONE_THREAD)
-    return read_json(small.path / "metrics/lr_find.json")
+def sweep(small: Project) -> tuple[dict[str, object], str]:
+    """Run the stages up to lr_find; return its suggestions, and what it said."""
+    for name in ("gather", "verify", "split"):
+        small.stage(name)
+    said = small.stage("lr_find", **ONE_THREAD).stderr
+    return read_json(small.path / "metrics/lr_find.json"), said
 
 
 def test_lr_find_suggests_a_learning_rate_that_auto_takes(small: Project):
     small.edit(**{"train.lr": "auto", "lr_find.start_lr": 1e-4})
-    found = sweep(small)
+    found, _ = sweep(small)
     assert found["valley"]
     assert found["note"] == ""
     small.stage("lr")
@@ -26,9 +27,9 @@ def test_lr_find_suggests_a_learning_rate_that_auto_takes(small: Project):
 def test_a_sweep_without_descent_is_said_to_be_one_and_auto_is_refused(small: Project):
     small.edit(**{"lr_find.start_lr": 1e-9, "lr_find.end_lr": 1e-8})
     small.edit(**{"train.class_weights": "balanced"})
-    assert sweep(small)["valley"] is None
-    done = small.stage("lr_find", **ONE_THREAD)
-    assert "lr_find: no suggestion: the loss never fell" in done.stderr
+    found, said = sweep(small)
+    assert found["valley"] is None
+    assert "lr_find: no suggestion: the loss never fell" in said
     small.edit(**{"train.lr": "auto"})
     assert "train.lr is 'auto', but lr_find found no valley" in small.failing_stage("lr")
 

@@ -96,7 +96,9 @@ def test_other_params_do_not_go_on_from_what_was_left(small: Project):
 
 
 def test_two_processes_train_the_model_of_one(small: Project):
-    make_pictures(small.path / "data/own", {"blue": 11})  # rarer, so of another weight
+    # a third class, rarer than the others: it has another weight
+    make_pictures(small.path / "drawn", {"red": 1, "green": 1, "blue": 11})
+    (small.path / "drawn/blue").rename(small.path / "data/own/blue")
     small.edit(**{"train.batch_size": 9, "train.lr": [0.01, 0.01]})  # shares of unequal size
     small.edit(**{"train.mixup": 0.4, "train.class_weights": "balanced"})
     prepare(small)
