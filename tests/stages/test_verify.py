@@ -64,3 +64,27 @@ def test_real_photos_are_all_kept(project: Project):
     for name in ("gather", "verify", "split", "baseline"):
         project.stage(name)
     assert json.loads((project.path / "metrics/verify.json").read_text())["kept"] == 408
+
+
+def test_a_class_without_a_usable_picture_stops_with_its_reason_and_a_report(small: Project):
+    own = small.path / "data/own"
+    (own / "blue").mkdir()
+    for i in range(3):
+        (own / f"blue/{i}.jpg").write_text(f"<html>{i}</html>")
+    (own / "blue/empty.jpg").write_bytes(b"")
+    small.stage("gather")
+    line = small.failing_stage("verify")
+    assert "class 'blue': none of its 4 files can be used" in line
+    assert "'not a picture' (3); see data/rejected.csv" in line
+    assert set(table(small, "rejected")["reason"]) == {"empty", "not a picture"}
+    assert json.loads((small.path / "metrics/verify.json").read_text())["rejected"] == 4
+
+
+def test_a_class_called_pictures_overwrites_no_total(small: Project):
+    own = small.path / "data/own"
+    (own / "green").rename(own / "pictures")
+    for name in ("gather", "verify", "split"):
+        small.stage(name)
+    counted = json.loads((small.path / "metrics/split.json").read_text())["train"]
+    assert counted["pictures"] == sum(counted["labels"].values())
+    assert set(counted["labels"]) == {"red", "pictures"}
