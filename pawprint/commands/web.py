@@ -101,7 +101,7 @@ class Access:
             given = request.query_params.get("token") or request.cookies.get(COOKIE, "")
             if not hmac.compare_digest(given.encode(), self.token.encode()):
                 raise RequestRefused(403, "open the address with the token that was printed")
-        elif request.url.path not in self.probes and not self.knows(host):
+        elif request.scope["path"] not in self.probes and not self.knows(host):
             raise RequestRefused(403, f"this server does not go by that name; {self.hint}")
         if not self.is_own_page(request, host):
             raise RequestRefused(403, "pages of other sites may not ask this server")

@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import time
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -125,8 +124,9 @@ def test_a_refusal_says_what_to_do_and_repeats_nothing(export: Path):
     server = ServerProcess("serve", export, "--allow-host", "Bears.example.org")
     try:
         assert server.get("/model", host="bears.example.org").status_code == 200
-        refused = server.get("/model", host="<script>.example")
-        assert refused.status_code in (400, 403)
+        for odd in ("<script>.example", "[::1", "a:b:c", "http://localhost"):
+            assert server.get("/model", host=odd).status_code == 403
+            assert server.get("/model", origin=odd).status_code == 403
         refused = server.get("/model", host="cats.example.org")
         assert refused.status_code == 403
         assert "--allow-host NAME" in refused.json()["error"]
@@ -225,27 +225,6 @@ def test_a_client_that_sends_half_of_its_headers_is_dropped(export: Path):
                         pass  # the end of the connection, or a timeout that fails the test
         finally:
             process.kill()
-
-
-def test_the_wheel_holds_the_pages(tmp_path: Path):
-    """They are found beside the modules, also where the project is not checked out."""
-    wheel = "import setuptools.build_meta as build; build.build_wheel(__import__('sys').argv[1])"
-    source = tmp_path / "source"
-    source.mkdir()
-    subprocess.run(["cp", "-r", "pawprint", "pyproject.toml", "README.md", "LICENSE", source],
-                   cwd=ROOT, check=True)  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", wheel, str(tmp_path)], cwd=source, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    (built,) = tmp_path.glob("*.whl")
-    inside = set(zipfile.ZipFile(built).namelist())
-    here = {
-        path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "pawprint").rglob("*")
-        if path.suffix in (".html", ".css", ".js", ".svg", ".j2", ".txt", ".py")
-    }
-    assert here <= inside
 
 
 def test_httpx_sends_what_curl_sends(export: Path):
