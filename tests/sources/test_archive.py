@@ -176,7 +176,7 @@ def test_a_hostile_archive_ends_with_one_line_and_leaves_nothing(tmp_path: Path,
         {"kind": "archive", "archive": "x.tgz", "max_unpacked": 2_000_000, "max_member": 1_000_000}
     )
     before.add(world.path / "data/sources/tested.yaml")
-    assert message in world.fail()
+    assert message in world.refuse()
     after = {path for path in tmp_path.rglob("*") if "__pycache__" not in path.parts}
     assert {path.relative_to(world.path).as_posix() for path in after - before} <= {
         "data/gather.partial",
@@ -359,4 +359,4 @@ def test_an_odd_address_of_an_archive_is_one_line(tmp_path: Path, address: str, 
     world = World(tmp_path / "project")
     world.use({"kind": "archive", "archive": address})
     world.params(download=dict(QUICK) | {"retries": 0})
-    assert message in world.fail()
+    assert message in world.refuse()

@@ -369,7 +369,7 @@ def test_a_setting_that_cannot_work_is_one_line(
 ):
     world = World(tmp_path / "project")
     world.params(download={key: value})
-    assert message in world.fail()
+    assert message in world.refuse()
 
 
 def test_an_error_that_nobody_thought_of_ends_its_address_and_not_the_run(

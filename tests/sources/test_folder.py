@@ -166,7 +166,7 @@ def test_a_folder_whose_name_cannot_be_a_label_is_named(tmp_path: Path, name: by
     folder = Path(os.fsdecode(bytes(world.path / "data/own") + b"/" + name))
     fill(folder, "2.jpg")
     world.use({"kind": "folder"})
-    assert "cannot name a folder" in world.fail()
+    assert "cannot name a folder" in world.refuse()
 
 
 def test_a_file_that_a_read_would_wait_for_is_a_row(tmp_path: Path):

@@ -301,23 +301,29 @@ DAMAGED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def gathered(tmp_path_factory: pytest.TempPathFactory):
+    """A project that has gathered, with a server that is there no longer."""
+    with Server(pictures()) as server:
+        world = project(tmp_path_factory.mktemp("gathered") / "project", server)
+        world.run()
+        list_them(world, server, NAMES[2:])  # which alone would be a new search
+    return world
+
+
 @pytest.mark.parametrize("name", DAMAGED)
 def test_a_damaged_lock_stops_the_run_and_nothing_is_deleted_or_searched(
-    tmp_path: Path, server: Server, name: str
+    gathered: World, name: str
 ):
     change, message = DAMAGED[name]
-    world = project(tmp_path / "first", server)
-    world.run()
-    lock = change((world.path / "data/gathered.csv").read_bytes())
-    world.write("data/gathered.csv", lock)
-    before = world.files()
-    list_them(world, server, NAMES[2:])  # which alone would be a new search
-    server.forget()
-    line = world.fail()
+    sound = (gathered.path / "data/gathered.csv").read_bytes()
+    gathered.write("data/gathered.csv", change(sound))
+    before = gathered.files()
+    line = gathered.refuse()
+    assert gathered.files() == before
+    gathered.write("data/gathered.csv", sound)
     assert f"data/gathered.csv{', ' if message.startswith('line') else ''}" in line
     assert message in line
-    assert world.files() == before
-    assert not server.asked
 
 
 def test_a_damaged_lock_stops_a_source_that_does_not_use_it_too(tmp_path: Path):
@@ -325,7 +331,7 @@ def test_a_damaged_lock_stops_a_source_that_does_not_use_it_too(tmp_path: Path):
     fill(world.path / "data/own", "cat/1.jpg", "dog/2.jpg")
     world.use({"kind": "folder"})
     world.write("data/gathered.csv", b"<<<<<<< HEAD\n")
-    assert "data/gathered.csv, line 1" in world.fail()
+    assert "data/gathered.csv, line 1" in world.refuse()
     assert (world.path / "data/gathered.csv").read_bytes() == b"<<<<<<< HEAD\n"
 
 

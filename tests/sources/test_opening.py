@@ -25,7 +25,7 @@ def test_a_label_that_cannot_name_a_folder_is_refused(tmp_path: Path):
     world = World(tmp_path / "project")
     world.write("data/own/all.csv", "url,label\nhttp://a.example/1.jpg,../up\n")
     world.use({"kind": "urls"})
-    assert "the label '../up' cannot name a folder" in world.fail()
+    assert "the label '../up' cannot name a folder" in world.refuse()
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_path_that_cannot_be_gathered_from_is_one_line(tmp_path: Path, path: s
     world = World(tmp_path / "project")
     (world.path / "data/own/up").symlink_to(world.path)
     world.use({"kind": "folder"}, path=path)
-    assert message in world.fail()
+    assert message in world.refuse()
     assert not (world.path / "data/raw").exists()
 
 
@@ -59,14 +59,14 @@ def test_a_path_that_cannot_be_gathered_from_is_one_line(tmp_path: Path, path: s
 def test_a_source_that_does_not_exist_is_one_line(tmp_path: Path, name: str):
     world = World(tmp_path / "project")
     world.params(source=name)
-    assert f"gather.source is {name!r}" in world.fail()
+    assert f"gather.source is {name!r}" in world.refuse()
 
 
 @pytest.mark.parametrize("kind", ["folders", ["folder"], {"a": 1}, None, 3])
 def test_a_kind_that_does_not_exist_is_one_line(tmp_path: Path, kind: object):
     world = World(tmp_path / "project")
     world.use({"kind": kind})
-    assert f"kind is {kind!r}; it should be one of sample, folder, archive" in world.fail()
+    assert f"kind is {kind!r}; it should be one of sample, folder, archive" in world.refuse()
 
 
 @pytest.mark.parametrize(

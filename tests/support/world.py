@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -16,12 +17,14 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
+import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from pawprint.params import check
+from pawprint.params import StageError, check
 from pawprint.sources import Found
 from pawprint.sources.folder import FolderOptions, find_pictures
+from stages import gather
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOS = ROOT.parent / "shared" / "data"
@@ -176,6 +179,18 @@ class World:
         assert process.returncode == 1, errors
         assert len(lines) == 1, errors
         return lines[0]
+
+    def refuse(self) -> str:
+        """Run gather in this process, which is quick. It must end in a StageError; its message."""
+        before = Path.cwd()
+        os.chdir(self.path)
+        try:
+            with pytest.raises(StageError) as caught:
+                gather.main()
+        finally:
+            os.chdir(before)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
 
     def table(self, name: str = "gathered") -> list[dict[str, str]]:
         with (self.path / f"data/{name}.csv").open(newline="") as file:
