@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from pawprint.commands.review.api import create_app
 from pawprint.commands.serve import PROBES
 from pawprint.commands.serve.app import make_app
 from pawprint.commands.web import HEADERS, Access, host_name, is_loopback, listen
@@ -227,7 +227,11 @@ def test_a_client_that_sends_half_of_its_headers_is_dropped(export: Path):
             process.kill()
 
 
-def test_httpx_sends_what_curl_sends(export: Path):
-    """No Origin and no Sec-Fetch-Site: the tests above ask as programs do."""
-    request = httpx.Request("POST", "http://localhost/predict")
-    assert not {"origin", "sec-fetch-site"} & set(request.headers)
+def test_both_pages_have_the_look_of_the_report(classifier: Classifier, tmp_path: Path):
+    theme = (ROOT / "pawprint/judging/theme.css").read_text()
+    review = TestClient(create_app(tmp_path), base_url="http://localhost")
+    for page in (client(classifier), review):
+        assert page.get("/theme.css").text == theme
+        assert '<link rel="stylesheet" href="theme.css">' in page.get("/").text
+        assert page.get("/paw.svg").headers["content-type"] == "image/svg+xml"
+    assert '{% include "theme.css" %}' in (ROOT / "pawprint/judging/report.html.j2").read_text()
