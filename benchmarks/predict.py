@@ -20,8 +20,6 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import IO
 
-from PIL import Image
-
 from benchmarks.project import ROOT, photos_in
 from pawprint.commands.exported import load
 from pawprint.commands.predict import answer_files
@@ -82,8 +80,7 @@ def main() -> None:
 
     def one(number: int) -> None:
         for _ in range(number):
-            with Image.open(files[0]) as image:
-                classifier(image)
+            classifier(files[0])
 
     def many(number: int) -> None:
         assert sum("error" in answer for answer in answer_files(single, files[:number])) == 0

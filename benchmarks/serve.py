@@ -23,7 +23,6 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from benchmarks.project import ROOT, photos_in
 from pawprint.commands.exported import load
@@ -145,7 +144,7 @@ def main() -> None:
     arguments = parser.parse_args()
     classifier, photos = load(arguments.export), photos_in(arguments.folder)
     photos = photos[:: max(1, len(photos) // PHOTOS)]
-    known = [classifier(Image.open(photo)) for photo in photos]
+    known = [classifier(photo) for photo in photos]
     port = free_port()
     command = ["-m", "pawprint", "serve", str(arguments.export.resolve()), "--port", str(port)]
     server = subprocess.Popen(
