@@ -191,9 +191,8 @@ def test_a_shipped_source_runs_from_gather_to_export(project: Project, name: str
     told = json.loads((project.path / "export/model.json").read_text())
     assert told["classes"] == shape.classes
     split = json.loads((project.path / "metrics/split.json").read_text())
-    assert all(
-        split[part][label] > 0 for part in ("train", "valid", "test") for label in shape.classes
-    )
+    for part in ("train", "valid", "test"):
+        assert all(split[part]["labels"][label] > 0 for label in shape.classes)
     exported = json.loads((project.path / "metrics/export.json").read_text())
     assert exported["pictures_compared"] == split["test"]["pictures"]
     assert (project.path / "export/model.onnx").stat().st_size > 10_000
