@@ -105,13 +105,13 @@ def _read_table(files: dict[str, Member], options: ArchiveOptions, path: Path) -
         raise StageError(f"{path}: it holds no {options.table}, which `table` names")
     if member.size > options.max_member:
         raise StageError(
-            f"{path}: {member.name} has {member.size} bytes; max_member in the source's yaml is "
+            f"{path}: {member.name!r} has {member.size} bytes; max_member in the source's yaml is "
             f"{options.max_member}"
         )
     try:
         return member.read()
     except OSError as error:
-        raise StageError(f"{path}: {member.name} cannot be read: {error}") from None
+        raise StageError(f"{path}: {member.name!r} cannot be read: {error}") from None
 
 
 def open_archive(path: Path, options: ArchiveOptions, stack: contextlib.ExitStack) -> list[Member]:
@@ -174,12 +174,12 @@ def tar_members(archive: tarfile.TarFile, path: Path, options: ArchiveOptions) -
         name = safe_name(info.name, path)
         if info.issym() or info.islnk():
             raise StageError(
-                f"{path}: {info.name} is a link to {info.linkname}; archives with links are not "
-                "unpacked"
+                f"{path}: {info.name!r} is a link to {info.linkname!r}; archives with links "
+                "are not unpacked"
             )
         if not info.isfile() and not info.isdir():
             raise StageError(
-                f"{path}: {info.name} is neither a file nor a folder; such archives are not "
+                f"{path}: {info.name!r} is neither a file nor a folder; such archives are not "
                 "unpacked"
             )
         total = add_size(total, info.name, info.size, path, options)
@@ -211,12 +211,12 @@ def zip_members(archive: zipfile.ZipFile, path: Path, options: ArchiveOptions) -
         if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
             what = "link" if stat.S_ISLNK(mode) else "device"
             raise StageError(
-                f"{path}: {info.filename} is a {what}; archives with links or devices are not "
+                f"{path}: {info.filename!r} is a {what}; archives with links or devices are not "
                 "unpacked"
             )
         if info.flag_bits & 1:
             raise StageError(
-                f"{path}: {info.filename} is encrypted; unpack it yourself and use kind: folder"
+                f"{path}: {info.filename!r} is encrypted; unpack it yourself and use kind: folder"
             )
         total = add_size(total, info.filename, info.file_size, path, options)
         if not info.is_dir():
@@ -260,7 +260,7 @@ def add_size(total: int, name: str, size: int, path: Path, options: ArchiveOptio
     """Return the bytes so far and this file's. Raises StageError if they are too many."""
     if size > options.max_member and looks_like_picture(name):
         raise StageError(
-            f"{path}: {name} has {size} bytes; max_member in the source's yaml is "
+            f"{path}: {name!r} has {size} bytes; max_member in the source's yaml is "
             f"{options.max_member}"
         )
     if size < 0 or total + size > options.max_unpacked:

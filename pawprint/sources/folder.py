@@ -73,13 +73,14 @@ def list_files(root: Path, options: LabelOptions) -> dict[str, Path]:
             names = [name for name in os.listdir(folder) if not is_hidden(name)]
         except OSError as error:
             raise StageError(
-                f"gather.path: {folder} cannot be read: {error.strerror}; give access to it, or "
-                "move it away"
+                f"gather.path: {str(folder)!r} cannot be read: {error.strerror}; give access to "
+                "it, or move it away"
             ) from None
         is_class = folder != root and folder.name not in options.splits
         if not names and is_class and options.labels == "parent":
             raise StageError(
-                f"gather.path: {folder} is empty; put pictures of this class into it, or remove it"
+                f"gather.path: {str(folder)!r} is empty; put pictures of this class into "
+                "it, or remove it"
             )
         for path in (folder / name for name in names):
             real = os.path.realpath(path)

@@ -130,14 +130,14 @@ def _label_file(file: str, options: LabelOptions, where: str) -> LabelledFile:
     if options.labels == "parent":
         if not folders:
             raise StageError(
-                f"{where}: {file} has no label; put every picture into a folder named after its "
+                f"{where}: {file!r} has no label; put every picture into a folder named after its "
                 "class, or set `labels` in the source's yaml"
             )
         return LabelledFile(file, folders[-1], _split_by_folder(folders[:-1], file, options))
     match = re.search(options.pattern, name)
     if match is None:
         raise StageError(
-            f"{where}: pattern {options.pattern!r} does not match {file}; change the pattern, or "
+            f"{where}: pattern {options.pattern!r} does not match {file!r}; change the pattern, or "
             "leave the file out by `include`"
         )
     named = match.groupdict()
@@ -147,7 +147,7 @@ def _label_file(file: str, options: LabelOptions, where: str) -> LabelledFile:
     else:
         label = next((key for key, text in named.items() if text is not None), "")
     if not label:
-        raise StageError(f"{where}: pattern {options.pattern!r} gives {file} no label")
+        raise StageError(f"{where}: pattern {options.pattern!r} gives {file!r} no label")
     return LabelledFile(file, label, _split_by_folder(folders, file, options), group)
 
 
@@ -177,14 +177,14 @@ def _read_labels(options: LabelOptions, content: bytes, where: str) -> list[Labe
             raise StageError(f"{where}, line {line}: file or label is empty")
         check_label(row["label"], f"{where}, line {line}: ")
         if file.is_absolute() or ".." in file.parts:
-            raise StageError(f"{where}, line {line}: {file} leads outside the folder")
+            raise StageError(f"{where}, line {line}: {str(file)!r} leads outside the folder")
         if re.search(options.include, str(file)):
             split = row["split"] or _split_by_folder(list(file.parts[:-1]), str(file), options)
             labelled.append(LabelledFile(str(file), row["label"], split, row["group"]))
     counted = Counter((row.file, row.label) for row in labelled)
     for (name, label), number in counted.items():
         if number > 1:
-            raise StageError(f"{where} names {name} twice as {label}; keep one of the two rows")
+            raise StageError(f"{where} names {name!r} twice as {label!r}; keep one of the two rows")
     return labelled
 
 

@@ -21,7 +21,7 @@ RAW = Path("data/raw")
 STATUSES = ("ok", "gone", "changed", "not a picture", "refused", "failed", "incomplete")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 SOURCE = re.compile(r".+:[0-9a-f]{12}", re.DOTALL)
-MEND = "restore the file with `git checkout`, or delete it to search again"
+ADVICE = "restore the file with `git checkout`, or delete it to search again"
 
 
 @dataclass(frozen=True)
@@ -60,19 +60,21 @@ def read_lock() -> list[Row]:
         return []
     table = parse_rows(LOCK.read_bytes(), str(LOCK))
     if tuple(table.header) != COLUMNS:
-        raise StageError(f"{LOCK}, line 1: should be {','.join(COLUMNS)!r}; {MEND}")
+        raise StageError(f"{LOCK}, line 1: should be {','.join(COLUMNS)!r}; {ADVICE}")
     if not table.rows:
-        raise StageError(f"{LOCK}: it lists no pictures; {MEND}")
+        raise StageError(f"{LOCK}: it lists no pictures; {ADVICE}")
     rows: list[Row] = []
     hashes: dict[tuple[str, str], str] = {}
     for line, cells in zip(table.lines, table.rows, strict=True):
         row = _parse_row(dict(zip(COLUMNS, cells, strict=True)), f"{LOCK}, line {line}: ")
         if hashes.setdefault((row.url, row.label), row.sha256) != row.sha256:
-            raise StageError(f"{LOCK}, line {line}: {row.url} is listed with two hashes; {MEND}")
+            raise StageError(
+                f"{LOCK}, line {line}: {row.url!r} is listed with two hashes; {ADVICE}"
+            )
         if rows and row.source != rows[0].source:
             raise StageError(
                 f"{LOCK}, line {line}: its source is {row.source!r}, that of the first row "
-                f"{rows[0].source!r}; {MEND}"
+                f"{rows[0].source!r}; {ADVICE}"
             )
         rows.append(row)
     return rows
@@ -123,6 +125,6 @@ def _parse_row(cells: dict[str, str], where: str) -> Row:
     ):
         problem = f"path is {cells['path'][:200]!r}; it should be {RAW}/LABEL/ and the hash"
     if problem:
-        raise StageError(f"{where}{problem}; {MEND}")
+        raise StageError(f"{where}{problem}; {ADVICE}")
     values: dict[str, Any] = {**cells, "bytes": int(cells["bytes"])}
     return Row(**values)

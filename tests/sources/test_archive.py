@@ -113,7 +113,7 @@ HOSTILE = {
     "drive": (lambda p: tar(p, {"C:\\evil.jpg": b"x"}), "leads outside"),
     "symlink": (
         lambda p: tar(p, GOOD, entry("a/l.jpg", tarfile.SYMTYPE, "/etc/passwd")),
-        "is a link to /etc/passwd",
+        "is a link to '/etc/passwd'",
     ),
     "hard link": (
         lambda p: tar(p, GOOD, entry("a/l.jpg", tarfile.LNKTYPE, "../../x")),
@@ -304,13 +304,13 @@ def sparse_tar(path: Path, name: str, size: int) -> Path:
 @pytest.mark.parametrize("name", ["labels.csv", "big.jpg"])
 def test_a_table_or_picture_of_gigabytes_in_a_sparse_tar_is_refused(tmp_path: Path, name: str):
     path = sparse_tar(tmp_path / "x.tar", name, 8_000_000_000)
-    with pytest.raises(StageError, match=f"{name} has 8000000000 bytes; max_member"):
+    with pytest.raises(StageError, match=f"{name}' has 8000000000 bytes; max_member"):
         read_all(path, labels="table", table="labels.csv")
 
 
 def test_a_table_in_a_zip_is_bounded_too(tmp_path: Path):
     path = zip_of(tmp_path / "x.zip", {"labels.csv": bytes(3_000_000)})
-    with pytest.raises(StageError, match=r"labels\.csv has 3000000 bytes; max_member"):
+    with pytest.raises(StageError, match=r"labels\.csv' has 3000000 bytes; max_member"):
         read_all(path, labels="table", table="labels.csv", max_member=1_000_000)
 
 

@@ -78,7 +78,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
         return real(path)
 
     monkeypatch.setattr(os, "listdir", listdir)
-    with pytest.raises(StageError, match="dog cannot be read: Permission denied; give access"):
+    with pytest.raises(StageError, match="dog' cannot be read: Permission denied; give access"):
         from_folder(root)
 
 
@@ -88,7 +88,7 @@ def test_an_empty_class_is_named_and_an_empty_split_is_not(tmp_path: Path):
     assert len(from_folder(root)) == 2
     (root / "train/bird").mkdir()
     (root / "train/bird/.DS_Store").write_bytes(b"")
-    with pytest.raises(StageError, match="train/bird is empty; put pictures of this class"):
+    with pytest.raises(StageError, match="train/bird' is empty; put pictures of this class"):
         from_folder(root)
 
 
@@ -118,7 +118,7 @@ def test_every_file_of_a_pattern_is_a_row_and_a_class_of_heic_stops_the_stage(tm
 
 def test_a_picture_of_another_format_needs_a_label_like_any(tmp_path: Path):
     root = fill(tmp_path, "cat/1.jpg", "loose.heic")
-    with pytest.raises(StageError, match=r"loose\.heic has no label"):
+    with pytest.raises(StageError, match=r"loose\.heic' has no label"):
         from_folder(root)
 
 
@@ -178,3 +178,10 @@ def test_a_file_that_a_read_would_wait_for_is_a_row(tmp_path: Path):
     assert [(row["status"], row["reason"]) for row in world.table() if "pipe" in row["url"]] == [
         ("failed", "not a file")
     ]
+
+
+def test_a_name_with_a_line_end_does_not_break_the_line_that_names_it(tmp_path: Path):
+    world = World(tmp_path / "project")
+    fill(world.path / "data/own", "cat/1.jpg", "loose\nfile.jpg")
+    world.use({"kind": "folder"})
+    assert "'loose\\nfile.jpg' has no label" in world.refuse()

@@ -30,7 +30,7 @@ def test_gather_names_a_missing_folder_and_a_lone_class(small: Project):
 
 def test_a_picture_without_a_label_is_named(small: Project):
     (small.path / "data/own/stray.JPG").write_bytes(b"")
-    assert "'data/own': stray.JPG has no label" in small.failing_stage("gather")
+    assert "'data/own': 'stray.JPG' has no label" in small.failing_stage("gather")
 
 
 def test_an_unknown_key_in_a_sources_yaml_is_named(small: Project):
