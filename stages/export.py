@@ -71,12 +71,11 @@ class Candidate:
 
 
 def main() -> None:
-    params = load_params("export", ExportParams)
-    recipe = load_params("train", TrainParams)
+    params, recipe = load_params("export", ExportParams), load_params("train", TrainParams)
     source = load_yaml(Path("params.yaml"))["gather"]["source"]
     verify = load_params("verify", VerifyParams)
-    watch = Watch(params.strangers)
     how = verify.preparation(read_json("metrics/verify.json").get("ranges", {}))
+    watch = Watch(params.strangers)
     device = start(load_params("compute", ComputeParams), seed=0)
     judged = read_json("metrics/evaluate.json")
     name = judged["better"] if params.model == "better" else params.model
@@ -86,72 +85,81 @@ def main() -> None:
     split, cleaned = read_table("data/split.csv"), read_table("data/cleaned.csv")
     train, valid = (cleaned[cleaned["split"] == side] for side in ("train", "valid"))
     test = split[split["split"] == "test"]
-    valid_pictures, test_pictures = load(valid, config), load(test, config)
+    valid_pictures, test_pictures = load_rows(valid, config), load_rows(test, config)
 
-    # the graph, calibrated on valid, as ONNX
-    bank = compute_features(model, load(train, config), config, device)
+    # the graph, calibrated on valid, and the candidate that valid prefers
+    bank = compute_features(model, load_rows(train, config), config, device)
     seen = compute_features(model, valid_pictures, config, device)
     targets = torch.tensor(valid["label"].map(config.classes.index).tolist())
     graph = build_graph(model, config, bank, seen, targets)
     plain = ask_about_test(to_onnx(graph, config.size), test_pictures, test["label"], config)
     difference = check_onnx(plain.probabilities, plain.scores, graph, test_pictures)
-    chosen, int8 = plain, {}
+    chosen, int8 = plain, dict[str, Any]()
     if params.quantize:
         part = train.iloc[:: max(1, len(train) // CALIBRATION)]
-        content = quantize(plain.content, load(part, config))
+        content = quantize(plain.content, load_rows(part, config))
         small = ask_about_test(content, test_pictures, test["label"], config)
-        on_valid = [error_on_valid(each, valid_pictures, targets) for each in (plain, small)]
-        kept = on_valid[1]["error_rate"] <= on_valid[0]["high"]
-        int8 = {"kept": kept, "valid": on_valid[1], "test": small.error}
-        int8["onnx_bytes"] = len(small.content)
-        chosen = small if kept else plain
+        chosen, int8 = choose_int8(plain, small, valid_pictures, targets)
 
     # none of these: the threshold from valid, its figures from test and strangers
-    strangers = draw_strangers(30, config.size) | load_strangers(params.strangers, config, how)
     probabilities, scores = run_onnx(chosen.content, valid_pictures)
     threshold = set_threshold(scores)
+    strangers = draw_strangers(30, config.size) | load_strangers(params.strangers, config, how)
     strange = {kind: run_onnx(chosen.content, each)[1] for kind, each in strangers.items()}
     none = measure_threshold(threshold, scores, chosen.scores, strange)
 
-    card = model_card(
-        config,
-        recipe,
-        split,
-        model=name,
-        source=source,
-        baselines=judged["as_gathered"],
-        test=chosen.error,
-        confusions=chosen.confusions,
-        difference=difference,
-        stranger=none,
-        int8=int8,
-    )
+    # the folder, and its figures
+    figures = {"difference": difference, "stranger": none, "int8": int8}
+    figures |= {"test": chosen.error, "confusions": chosen.confusions}
+    figures |= {"model": name, "source": source, "baselines": judged["as_gathered"]}
     temperature = graph.temperature.item()
-    model_json = {
-        **asdict(config),
-        "prepare": asdict(replace(how, min_size=1)),  # a small picture is answered, not refused
-        "temperature": temperature,
-        "none_threshold": threshold,
-    }
+    how = replace(how, min_size=1)  # a small picture is answered, not refused
+    model_json = {**asdict(config), "prepare": asdict(how)}
+    model_json |= {"temperature": temperature, "none_threshold": threshold}
     reference = reference_of(probabilities, scores, threshold, config.classes)
+    card = model_card(config, recipe, split, **figures)
     write_export(chosen.content, model_json, reference, card)
-    write_json(
-        "metrics/export.json",
-        {
-            "model": name,
-            "onnx_bytes": len(chosen.content),
-            "pictures_compared": len(test),
-            "agrees_within": TOLERANCE,
-            "temperature": temperature,
-            "test": chosen.error,
-            "none_of_these": none,
-            **({"int8": int8} if int8 else {}),
-        },
-    )
+    write_figures(name, chosen, len(test), temperature, none, int8)
     watch.refuse_changes()
 
 
-def load(rows: pd.DataFrame, config: ModelConfig) -> Pictures:
+def choose_int8(
+    plain: Candidate, small: Candidate, pictures: Pictures, targets: torch.Tensor
+) -> tuple[Candidate, dict[str, Any]]:
+    """Return the int8 graph if its error on valid is within the interval of the float graph's.
+
+    Otherwise return the float graph. The figures say what was found. pictures: of valid, uint8
+    (N, S, S, 3); targets: their classes, (N,).
+    """
+    in_float, in_int8 = (error_on_valid(each, pictures, targets) for each in (plain, small))
+    kept = in_int8["error_rate"] <= in_float["high"]
+    size = len(small.content)
+    figures = {"kept": kept, "valid": in_int8, "test": small.error, "onnx_bytes": size}
+    return (small if kept else plain), figures
+
+
+def write_figures(
+    name: str,
+    chosen: Candidate,
+    compared: int,
+    temperature: float,
+    none: dict[str, Any],
+    int8: dict[str, Any],
+) -> None:
+    """Write metrics/export.json; compared: test pictures on which ONNX and torch agree."""
+    figures = {
+        "model": name,
+        "onnx_bytes": len(chosen.content),
+        "pictures_compared": compared,
+        "agrees_within": TOLERANCE,
+        "temperature": temperature,
+        "test": chosen.error,
+        "none_of_these": none,
+    }
+    write_json("metrics/export.json", figures | ({"int8": int8} if int8 else {}))
+
+
+def load_rows(rows: pd.DataFrame, config: ModelConfig) -> Pictures:
     """Load the pictures of a table as the model takes them, uint8 (N, S, S, 3)."""
     return load_pictures(rows["path"].tolist(), config.size, config.resize, config.interpolation)
 

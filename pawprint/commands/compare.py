@@ -35,7 +35,7 @@ READABLE = ("error_rate", "low", "high", "pictures")  # of an error, as columns 
 
 
 @dataclass(frozen=True)
-class Row:
+class Compared:
     """One architecture.
 
     seconds: that the exported model takes for one picture, decoded and of the right size, on this
@@ -145,10 +145,10 @@ def run_experiment(arch: str) -> str:
     except KeyboardInterrupt:
         process.wait()  # the keyboard has stopped DVC too
         sys.exit("pawprint: stopped from the keyboard; no table is written")
-    return explain(said.decode("utf-8", "replace")) if process.wait() else ""
+    return explain_failure(said.decode("utf-8", "replace")) if process.wait() else ""
 
 
-def explain(said: str) -> str:
+def explain_failure(said: str) -> str:
     """Return the line in what a failed experiment printed that says why.
 
     It is the failed stage's own line, if there is one, else DVC's.
@@ -162,7 +162,7 @@ def explain(said: str) -> str:
     return (own or crash or errors)[-1]
 
 
-def measure(archs: list[str]) -> list[Row]:
+def measure(archs: list[str]) -> list[Compared]:
     """Read what the experiment of each architecture found, and time the exported models."""
     head = git("rev-parse", "HEAD").stdout.strip()
     refs = [f"refs/exps/{head[:2]}/{head[2:]}/{name_of(arch)}" for arch in archs]
@@ -185,12 +185,12 @@ def fetch_model(ref: str, folder: Path) -> None:
             sys.exit(f"pawprint: dvc cannot get {path} of {folder.name}: {reason}")
 
 
-def row_of(arch: str, ref: str, folder: Path, seconds: float) -> Row:
+def row_of(arch: str, ref: str, folder: Path, seconds: float) -> Compared:
     """Return what the experiment at `ref` found, and how large its model in `folder` is."""
     try:
-        train, judged = read_metrics(ref, "train"), read_metrics(ref, "evaluate")
+        train, judged = metrics_at(ref, "train"), metrics_at(ref, "evaluate")
         valid, test = train, judged["as_gathered"]["first"]
-        return Row(
+        return Compared(
             arch=arch,
             family=family_of(arch),
             parameters=count_parameters(folder / "first.safetensors"),
@@ -203,7 +203,7 @@ def row_of(arch: str, ref: str, folder: Path, seconds: float) -> Row:
         sys.exit(f"pawprint: the metrics or the model of {name_of(arch)} are damaged ({reason})")
 
 
-def read_metrics(ref: str, name: str) -> dict[str, Any]:
+def metrics_at(ref: str, name: str) -> dict[str, Any]:
     """Return a file of metrics at a commit. Raises ValueError if it is not JSON."""
     return json.loads(git("show", f"{ref}:./metrics/{name}.json").stdout)
 
@@ -255,7 +255,7 @@ def seconds_per_picture(exports: list[Path]) -> list[float]:
     return [float(np.median(own)) for own in times]
 
 
-def write_results(rows: list[Row]) -> None:
+def write_results(rows: list[Compared]) -> None:
     """Write compare/compare.csv, .md and .png."""
     OUT.mkdir(exist_ok=True)
     with (OUT / "compare.csv").open("w", encoding="utf-8", newline="") as file:
@@ -266,7 +266,7 @@ def write_results(rows: list[Row]) -> None:
     plot(rows, OUT / "compare.png")
 
 
-def markdown(rows: list[Row]) -> str:
+def markdown(rows: list[Compared]) -> str:
     """Return the table for people: best valid error first."""
     counts = f"{rows[0].valid['pictures']:.0f} valid and {rows[0].test['pictures']:.0f} test"
     lines = [
@@ -286,7 +286,7 @@ def markdown(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def plot(rows: list[Row], path: Path) -> None:
+def plot(rows: list[Compared], path: Path) -> None:
     """Plot error against speed, valid left and test right.
 
     An architecture is a dot, its family the colour, its parameters the area.
@@ -317,7 +317,7 @@ def plot(rows: list[Row], path: Path) -> None:
     pyplot.close(figure)
 
 
-def plot_split(axis: Any, rows: list[Row], split: str, colours: dict[str, Any]) -> None:
+def plot_split(axis: Any, rows: list[Compared], split: str, colours: dict[str, Any]) -> None:
     """Plot the errors of one split into matplotlib's axes."""
     # at an angle, because dots with the same error lie close together
     words = {"rotation": 45, "rotation_mode": "anchor", "fontsize": 8}

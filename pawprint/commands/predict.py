@@ -120,7 +120,7 @@ def is_url(path: str) -> bool:
     return path.lower().startswith(("http://", "https://"))
 
 
-def open_source(file: str, allow_urls: bool) -> str | io.BytesIO:
+def content_of(file: str, allow_urls: bool) -> str | io.BytesIO:
     """Return what the classifier opens: the name of a file, or the content of an address.
 
     Raises OSError if an address may not be fetched, or cannot be.
@@ -145,7 +145,7 @@ def answer_files(
 
     def answer(file: str) -> Row:
         try:
-            return {"file": file, **classifier(open_source(file, allow_urls))}
+            return {"file": file, **classifier(content_of(file, allow_urls))}
         except Unusable as why:
             return {"file": file, "error": str(why)}
         except Exception as error:  # of the network, or of the file system

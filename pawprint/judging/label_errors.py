@@ -53,7 +53,7 @@ def judge_labels(
     model, config = create_model(recipe, classes)
     paths = rows["path"].tolist()
     pictures = load_pictures(paths, config.size, config.resize, config.interpolation)
-    last, maps = describe(model, pictures, config, device)
+    last, maps = describe_pictures(model, pictures, config, device)
     target, groups = rows["label"].map(classes.index).to_numpy(), rows["group"].to_numpy()
 
     probabilities = out_of_fold(maps, target, groups, folds, recipe.seed)
@@ -76,7 +76,7 @@ def judge_labels(
     return judged.sort_values(["score", "path"])
 
 
-def describe(
+def describe_pictures(
     model: nn.Module, pictures: Pictures, config: ModelConfig, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what the head would see, (N, F), and figures of the last block's maps, (N, 2 C).

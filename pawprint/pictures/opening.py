@@ -223,7 +223,7 @@ def converter_of(
     image: Image.Image, ranges: Mapping[str, Range]
 ) -> Callable[[Image.Image], Image.Image]:
     """Return what converts the picture, or a strip of it, to RGB in sRGB on white."""
-    kind = kind_of(image)
+    kind = depth_kind(image)
     if kind:
         low, high = range_of_picture(image, ranges)
         inverted, unsigned = is_white_zero(image), has_32_unsigned_bits(image)
@@ -291,7 +291,7 @@ def lab_to_srgb() -> ImageCms.ImageCmsTransform:
 # --- depth ---
 
 
-def kind_of(image: Image.Image) -> str:
+def depth_kind(image: Image.Image) -> str:
     """Return unsigned, signed or float for a picture of more than 8 bits, otherwise ""."""
     if image.mode == "F":
         return "float"
@@ -338,7 +338,7 @@ def range_of_picture(image: Image.Image, ranges: Mapping[str, Range]) -> Range:
     tagged = tagged_range(image)
     if tagged:
         return tagged
-    kind = kind_of(image)
+    kind = depth_kind(image)
     if kind in ranges:
         low, high = ranges[kind]
         return low, high

@@ -10,8 +10,8 @@ from pawprint.params import Params
 from pawprint.pictures.opening import (
     Preparation,
     Range,
+    depth_kind,
     extrema_of,
-    kind_of,
     open_image,
     range_of,
     tagged_range,
@@ -49,7 +49,7 @@ def measure_deep(path: str, how: Preparation) -> Deep | None:
     """
     try:
         with open_image(Path(path), how) as image:
-            kind = kind_of(image)
+            kind = depth_kind(image)
             if not kind or tagged_range(image):
                 return None
             image.load()

@@ -29,7 +29,7 @@ TEXT = re.compile(
 )
 
 
-def kind_of(head: bytes) -> str:
+def content_type_of(head: bytes) -> str:
     """Return the content type that the first HEAD bytes of a file call for.
 
     Text that is sent in the place of a picture is `text/html`, `image/svg+xml` or `text/plain`.
@@ -47,7 +47,7 @@ def kind_of(head: bytes) -> str:
 
 
 def is_page(kind: str) -> bool:
-    """Return whether a content type of `kind_of` is text in the place of a picture."""
+    """Return whether a content type of `content_type_of` is text in the place of a picture."""
     return kind.startswith("text/") or kind == "image/svg+xml"
 
 

@@ -30,7 +30,7 @@ import httpx
 from pydantic import Field, field_validator
 
 from pawprint.params import Params, StageError
-from pawprint.sources.content import HEAD, is_page, kind_of
+from pawprint.sources.content import HEAD, content_type_of, is_page
 from pawprint.sources.network import (
     AddressRefused,
     CheckedNetwork,
@@ -315,7 +315,7 @@ class Downloader:
                 head = (head + chunk)[:HEAD] if len(head) < HEAD else head
                 sha256.update(chunk)
                 file.write(chunk)
-        kind = kind_of(head)
+        kind = content_type_of(head)
         if is_page(kind):
             raise Failure("not a picture", f"{kind} in the place of a picture")
         return Result("ok", "", sha256.hexdigest(), size, kind)

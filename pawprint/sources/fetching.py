@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pawprint.sources import Found
-from pawprint.sources.content import HEAD, kind_of
+from pawprint.sources.content import HEAD, content_type_of
 from pawprint.sources.download import Downloader, Result
 from pawprint.sources.journal import Journal, part_of
 from pawprint.sources.lock import Row, update_row
@@ -121,7 +121,7 @@ def store_picture(item: Found, places: Places | None = None) -> Row:
         content = item.read()
     except OSError as error:
         return _row(item, "failed", error.strerror or str(error))
-    sha256, kind = hashlib.sha256(content).hexdigest(), kind_of(content[:HEAD])
+    sha256, kind = hashlib.sha256(content).hexdigest(), content_type_of(content[:HEAD])
     path = stored_path(item.label, sha256, suffix_of_name(item.url, kind))
     place = path if places is None else places.get((item.label, sha256))
     if place and not has_content(place, sha256):

@@ -19,7 +19,7 @@ def stored_path(label: str, sha256: str, suffix: str) -> Path:
 
 
 def suffix_of_type(kind: str) -> str:
-    """Return the suffix of a content type, as `content.kind_of` gives it."""
+    """Return the suffix of a content type, as `content.content_type_of` gives it."""
     return SUFFIXES.get(kind, ".bin")
 
 

@@ -197,7 +197,7 @@ def run_phase(learner: Learner, phase: Phase, saved: dict[str, Any] | None) -> N
     saved: what a killed training left, if anything.
     """
     params, model = learner.params, learner.model
-    module, optimizer, scaler = prepare(learner, phase, saved)
+    module, optimizer, scaler = prepare_phase(learner, phase, saved)
     steps = len(learner.sizes)  # of an epoch
     first, total = len(learner.rows) - phase.first_epoch, phase.epochs * steps
     quiet = learner.rank > 0
@@ -237,7 +237,7 @@ def run_phase(learner: Learner, phase: Phase, saved: dict[str, Any] | None) -> N
         model.load_state_dict(phase.average.module.state_dict())
 
 
-def prepare(
+def prepare_phase(
     learner: Learner, phase: Phase, saved: dict[str, Any] | None
 ) -> tuple[nn.Module, torch.optim.Optimizer, torch.amp.GradScaler]:
     """Return what computes the logits, what takes the steps, and what scales fp16's gradients.

@@ -81,13 +81,13 @@ def read_weights(path: Path) -> Weights:
                 warnings.simplefilter("ignore")
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of a damaged file, both raise many kinds
-        raise StageError(f"train.weights: {path} holds no weights: {explain(error)}") from None
+        raise StageError(f"train.weights: {path} holds no weights: {one_line(error)}") from None
     weights = without_prefix(unwrap(content))
     for name, tensor in weights.items():
         if not is_plain(tensor):
             raise StageError(
                 f"train.weights: {path} holds no weights: {name} should be a tensor of real "
-                f"numbers, not {describe(tensor)}"
+                f"numbers, not {describe_value(tensor)}"
             )
         if not tensor.float().isfinite().all():
             raise StageError(
@@ -110,14 +110,14 @@ def is_plain(value: Any) -> bool:
     )
 
 
-def describe(value: Any) -> str:
+def describe_value(value: Any) -> str:
     """Return what a value is, in a few words."""
     if isinstance(value, Tensor):
         return f"{value.layout} {value.dtype}".replace("torch.", "")
     return f"{type(value).__name__} {value!r:.40}"
 
 
-def explain(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """Return in one line why a weights file cannot be read.
 
     torch's own line about a file that holds more than tensors advises to run the code in it.

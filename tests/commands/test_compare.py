@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 
 from pawprint.commands import compare, exported
 from pawprint.commands.compare import (
-    Row,
+    Compared,
     count_parameters,
-    explain,
+    explain_failure,
     family_of,
     markdown,
     name_of,
@@ -28,9 +28,9 @@ from pawprint.judging.errors import error_rate
 from tests.support.project import ROOT, Project, expect
 
 
-def row(arch: str, error: float, seconds: float, parameters: int = 5_000_000) -> Row:
+def row(arch: str, error: float, seconds: float, parameters: int = 5_000_000) -> Compared:
     found = error_rate(round(100 * error), 100)
-    return Row(arch, family_of(arch), parameters, seconds, found, found)
+    return Compared(arch, family_of(arch), parameters, seconds, found, found)
 
 
 @pytest.mark.parametrize(
@@ -65,15 +65,17 @@ def test_parameters_are_what_timm_counts(tmp_path: Path, arch: str):
 def test_a_failed_experiment_is_explained_by_its_stage_or_by_dvc():
     dvc = "ERROR: failed to reproduce 'retrain': failed to run: "
     dvc += "python -m stages.train --table x, exited with 1"
-    assert explain(f"load: 3%|\rload: 9%|\ntrain: no weights\n{dvc}\n") == "train: no weights"
     assert (
-        explain("ERROR: you are not inside of a DVC repository\n")
+        explain_failure(f"load: 3%|\rload: 9%|\ntrain: no weights\n{dvc}\n") == "train: no weights"
+    )
+    assert (
+        explain_failure("ERROR: you are not inside of a DVC repository\n")
         == "ERROR: you are not inside of a DVC repository"
     )
-    assert explain(f"Traceback …\nAssertionError: Input height (64) is wrong\n{dvc}") == (
+    assert explain_failure(f"Traceback …\nAssertionError: Input height (64) is wrong\n{dvc}") == (
         "AssertionError: Input height (64) is wrong"
     )
-    assert explain("") == "dvc ended without a word"
+    assert explain_failure("") == "dvc ended without a word"
 
 
 def test_the_table_shows_both_errors_with_their_intervals():

@@ -5,7 +5,6 @@ import json
 import numpy as np
 
 from pawprint.judging.baselines import distances
-from stages.gather import open_source  # noqa: F401  (importing it must not need torch)
 from tests.support.project import Project
 
 

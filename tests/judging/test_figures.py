@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from pawprint.judging.figures import calibration_error, reliability, tabulate
-from stages.gather import open_source  # noqa: F401  (importing it must not need torch)
 
 
 def test_reliability_counts_every_picture_once():

@@ -4,7 +4,6 @@ import pytest
 from PIL import Image
 
 from pawprint.pictures.square import to_square
-from stages.gather import open_source  # noqa: F401  (importing it must not need torch)
 
 
 @pytest.mark.parametrize(("resize", "corner"), [("squish", 255), ("crop", 255), ("pad", 0)])

@@ -11,7 +11,7 @@ import timm
 import torch
 
 from pawprint.judging import label_errors
-from pawprint.judging.label_errors import describe, judge_labels, odd_ones_out, out_of_fold
+from pawprint.judging.label_errors import describe_pictures, judge_labels, odd_ones_out, out_of_fold
 from pawprint.params import StageError, load_params
 from pawprint.sources.sample import truth
 from pawprint.tables import read_table, write_table
@@ -72,14 +72,14 @@ def test_wrong_labels_are_found_among_cats_and_dogs(monkeypatch: pytest.MonkeyPa
         pytest.skip(f"there are no photos in {CATS_AND_DOGS}")
     monkeypatch.chdir(ROOT)
     seen: list = []
-    real = label_errors.describe
+    real = label_errors.describe_pictures
 
     def describe_once(*arguments):
         if not seen:
             seen.append(real(*arguments))
         return seen[0]
 
-    monkeypatch.setattr(label_errors, "describe", describe_once)
+    monkeypatch.setattr(label_errors, "describe_pictures", describe_once)
     recipe, cpu = load_params("train", TrainParams), torch.device("cpu")
     by_class = [
         sorted(folder.rglob("*.jpg"))[:200]
@@ -134,14 +134,14 @@ def test_a_picture_and_its_mirror_image_are_described_alike_by_any_model(
         "test_efficientnet", ("a", "b"), 96, "squish", "bilinear", (0.5,) * 3, (0.5,) * 3
     )
     pictures = torch.randint(0, 255, (3, 96, 96, 3), dtype=torch.uint8)
-    last, maps = describe(model, pictures, config, torch.device("cpu"))
-    again = describe(model, pictures.flip(2), config, torch.device("cpu"))
+    last, maps = describe_pictures(model, pictures, config, torch.device("cpu"))
+    again = describe_pictures(model, pictures.flip(2), config, torch.device("cpu"))
     assert last.shape == (3, model.get_classifier().in_features)
     assert maps.shape[1] % 2 == 0
     assert np.allclose(last, again[0], atol=1e-5)
     assert np.allclose(maps, again[1], atol=1e-5)
     monkeypatch.delattr(type(model), "forward_intermediates")
-    plain, same = describe(model, pictures, config, torch.device("cpu"))
+    plain, same = describe_pictures(model, pictures, config, torch.device("cpu"))
     assert np.allclose(plain, last, atol=1e-5)
     assert np.array_equal(plain, same)
 

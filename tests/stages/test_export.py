@@ -37,7 +37,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     )
     table = read_table(project.path / "data/split.csv").query("split == 'train'")
     table["path"] = [str(project.path / path) for path in table["path"]]
-    pictures = export.load(table, config)
+    pictures = export.load_rows(table, config)
     seen = export.compute_features(model.eval(), pictures, config, torch.device("cpu"))
     red = torch.from_numpy((table["label"] == "red").to_numpy())
     way = seen[red].mean(dim=0) - seen[~red].mean(dim=0)

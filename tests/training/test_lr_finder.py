@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from pawprint.training.lr_finder import suggest, valley
-from stages.gather import open_source  # noqa: F401  (importing it must not need torch)
 
 
 def test_lr_find_takes_the_middle_of_the_descent_and_admits_a_flat_curve():
