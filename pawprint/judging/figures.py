@@ -26,9 +26,9 @@ def tabulate(table: pd.DataFrame, probabilities: np.ndarray, classes: list[str])
         loss=-np.log(np.maximum(of_label, 1e-12)),
         margin=of_label - others.max(axis=1),
     )
-    for i, name in enumerate(classes):
-        answers[f"p_{name}"] = probabilities[:, i]
-    return answers
+    names = [f"p_{name}" for name in classes]
+    chances = pd.DataFrame(probabilities, index=answers.index, columns=names)
+    return pd.concat([answers, chances], axis=1)
 
 
 def summarise(answers: pd.DataFrame, classes: list[str]) -> dict[str, object]:

@@ -23,3 +23,11 @@ def test_predictions_have_loss_and_margin():
 def test_calibration_error_is_the_gap_between_confidence_and_accuracy():
     assert calibration_error(np.full(10, 0.75), np.arange(10) < 5) == pytest.approx(0.25)
     assert calibration_error(np.ones(4), np.ones(4, dtype=bool)) == 0
+
+
+def test_a_thousand_classes_are_tabulated_without_a_warning(recwarn: pytest.WarningsRecorder):
+    names = [f"class {i}" for i in range(1000)]
+    rows = pd.DataFrame({"path": ["x", "y"], "label": names[:2], "split": "valid"})
+    answers = tabulate(rows, np.full((2, 1000), 0.001), names)
+    assert list(answers.columns[-1000:]) == [f"p_{name}" for name in names]
+    assert len(recwarn) == 0
