@@ -130,6 +130,7 @@ def test_a_cache_that_is_full_after_the_stage_ends_the_same_later(
 ):
     """The stage finds room for its model, DVC none for its copy of it."""
     pulled.edit(**{"train.lr": 0.0031})
+    expect(pulled, "dvc", "repro", "lr")
     own = sum(len(content) for content in outs(pulled, "train").values())
     done = run_on_full_disk(pulled, disk, tmp_path, own + 16 * PAGE, "repro", "train")
     assert done.returncode != 0
