@@ -29,24 +29,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.project import ProjectCopy
+from benchmarks.project import ROOT, ProjectCopy
 from pawprint.params import load_yaml
 
 CLASSES = 10
 HEIGHTS = range(160, 257, 32)
 UP_TO_SPLIT = ("gather", "verify", "split")
-AFTER_SPLIT = (
-    "baseline",
-    "lr_find",
-    "lr",
-    "show_batch",
-    "train",
-    "interpret",
-    "clean",
-    "retrain",
-    "evaluate",
-    "export",
-)
+PIPELINE = load_yaml(ROOT / "dvc.yaml")["stages"]
+AFTER_SPLIT = tuple(name for name in PIPELINE if name not in UP_TO_SPLIT)
 PART = 1000  # pictures of the smaller training
 LAYOUTS = ("files", "shards", "npy")  # as they are; SHARDS zips; one array, decoded to SIDE pixels
 SHARDS = 25

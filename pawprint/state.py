@@ -13,11 +13,10 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from pawprint.params import Params, StageError
-from pawprint.tables import parse_rows, to_csv, write_bytes
+from pawprint.tables import SPLITS, parse_rows, to_csv, write_bytes
 
 SIDES = Path("data/sides.csv")
 DECISIONS = Path("data/decisions.csv")
-SPLITS = ("train", "valid", "test")
 ACTIONS = ("keep", "delete", "relabel")
 DECISION_COLUMNS = ("image", "action", "label", "by", "note")
 PHASH = re.compile(r"[0-9a-f]{16}")

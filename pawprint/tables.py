@@ -18,6 +18,7 @@ import pandas as pd
 
 from pawprint.params import StageError
 
+SPLITS = ("train", "valid", "test")  # in tables, in the column `split`
 CONFLICT = re.compile(r"<{7}( |$)|={7}$|>{7}( |$)|\|{7}( |$)")  # what git leaves in a merged file
 
 

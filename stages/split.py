@@ -28,8 +28,8 @@ import pandas as pd
 from pawprint.judging.near_duplicates import find_groups, near_function
 from pawprint.params import StageError, load_params, run_stage
 from pawprint.pictures import picture_name
-from pawprint.state import SIDES, SPLITS, Side, SplitParams, read_sides, write_sides
-from pawprint.tables import read_table, write_json, write_table
+from pawprint.state import SIDES, Side, SplitParams, read_sides, write_sides
+from pawprint.tables import SPLITS, read_table, write_json, write_table
 from pawprint.watch import Watch
 
 

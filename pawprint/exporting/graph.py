@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pawprint.exporting.temperature import fit_temperature
+from pawprint.judging.none_of_these import evenly_spaced
 from pawprint.params import StageError
 from pawprint.pictures.batches import Pictures
 from pawprint.training.model import Head, ModelConfig, body, normalise
@@ -56,9 +57,7 @@ class ExportGraph(nn.Module):
 
     def remember(self, features: Tensor) -> None:
         """Keep training features (N, F), at most BANK of them, evenly spaced."""
-        count = min(BANK, len(features))
-        chosen = np.unique(np.linspace(0, len(features) - 1, count).round().astype(int))
-        self.bank = F.normalize(features[chosen])
+        self.bank = F.normalize(features[evenly_spaced(len(features), BANK)])
 
     def calibrate(self, features: Tensor, targets: Tensor) -> None:
         """Set the temperature from valid features (M, F) and targets (M,)."""

@@ -13,8 +13,7 @@ from typing import Any
 
 from pawprint.params import StageError
 from pawprint.sources.names import check_label
-from pawprint.sources.user_tables import SPLITS
-from pawprint.tables import parse_rows, to_csv, write_bytes
+from pawprint.tables import SPLITS, parse_rows, to_csv, write_bytes
 
 LOCK = Path("data/gathered.csv")
 RAW = Path("data/raw")

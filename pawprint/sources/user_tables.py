@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pawprint.params import StageError
-from pawprint.tables import parse_rows
-
-SPLITS = ("train", "valid", "test")
+from pawprint.tables import SPLITS, parse_rows
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,8 @@ from pawprint.judging import tta
 from pawprint.pictures.batches import load_pictures
 from pawprint.training.inference import predict_probabilities
 from pawprint.training.model import ModelConfig
-from tests.support.project import Project, make_pictures
+from tests.support.project import TRAIN, Project, make_pictures
 from tests.support.recipe import STILL, recipe
-
-TRAIN = (
-    "--table",
-    "data/split.csv",
-    "--model",
-    "models/first.safetensors",
-    "--metrics",
-    "metrics/train",
-)
 
 
 def prepare(small: Project) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.support.project import Project
+from tests.support.project import TRAIN, Project
 
 MADE = (
     "report.html",
@@ -16,16 +16,6 @@ MADE = (
     "plots/top_losses.png",
     "data/cleaned.csv",
 )
-TRAIN = (
-    "--table",
-    "data/split.csv",
-    "--model",
-    "models/first.safetensors",
-    "--metrics",
-    "metrics/train",
-)
-
-
 # All stages in one process, because importing torch for each of them takes longer than they do.
 CODE = """
 import importlib, sys

@@ -112,3 +112,14 @@ STAGES = [
 def table(project: Project, name: str) -> pd.DataFrame:
     """A table of a project: data/NAME.csv."""
     return read_table(project.path / f"data/{name}.csv")
+
+
+# the arguments of the stage train for the first model
+TRAIN = (
+    "--table",
+    "data/split.csv",
+    "--model",
+    "models/first.safetensors",
+    "--metrics",
+    "metrics/train",
+)
