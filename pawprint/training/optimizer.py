@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from timm.models import group_parameters
 from torch import Tensor, nn
 
 # Named parameters that learn together, and their highest learning rate.
@@ -32,6 +31,8 @@ def layer_groups(model: nn.Module, lrs: tuple[float, float]) -> list[Group]:
     lrs: of the first layers and of the head; the others lie between, evenly in the logarithm.
     Source: Howard and Ruder, arXiv:1801.06146 (discriminative learning rates).
     """
+    from timm.models import group_parameters  # here: what fits a head alone needs no timm
+
     low, high = lrs
     named = dict(model.named_parameters())
     timm_model: Any = model
