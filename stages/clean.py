@@ -106,10 +106,7 @@ def main() -> None:
             "label_issues": int(judged["issue"].eq("yes").sum()),
             "odd_ones_out": int(judged["odd"].eq("yes").sum()),
             "near_duplicate_copies": len(copies),
-            "label_correlations": {
-                each.trait: {"label": each.label, "strength": each.strength}
-                for each in strongest(correlations)
-            },
+            "label_correlations": strengths(correlations),
             "decisions": len(decisions),
             "decisions_about_missing_pictures": sorted(set(decisions) - set(table["image"])),
         },
@@ -216,6 +213,12 @@ def shortcuts(correlations: list[Correlation]) -> list[Finding]:
         for each in correlations
         if each.strength >= STRONG
     ]
+
+
+def strengths(correlations: list[Correlation]) -> dict[str, dict[str, object]]:
+    """Return the strongest correlation of each trait: its label and strength."""
+    first = strongest(correlations)
+    return {each.trait: {"label": each.label, "strength": each.strength} for each in first}
 
 
 def list_findings(findings: list[Finding], before: pd.DataFrame) -> pd.DataFrame:

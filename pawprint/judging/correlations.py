@@ -74,54 +74,62 @@ def find_correlations(table: pd.DataFrame) -> list[Correlation]:
     """
     sizes = table["label"].value_counts()
     classes = sorted(sizes.index[(sizes >= SMALLEST) & (len(table) - sizes >= SMALLEST)])
-    own = {name: (table["label"] == name).to_numpy() for name in classes}
     hosts = table["url"].map(host_of)
-    orders = {trait: table[column].argsort(kind="stable") for trait, (column, _) in RANGES.items()}
+    rows = table.groupby("label").indices
     found = []
+    for trait, (column, text) in RANGES.items():
+        values = table[column].to_numpy()
+        ordered = np.sort(values)
+        for name in classes:
+            own = np.sort(values[rows[name]])
+            found += best_range(own, ordered, trait, name, text)
+    host_counts = hosts.value_counts()
     for name in classes:
-        for trait, (column, text) in RANGES.items():
-            order = orders[trait].to_numpy()
-            values = table[column].to_numpy()[order]
-            found += best_range(values, own[name][order], trait, name, text)
-        found += common_sources(hosts, own[name], name)
+        found += common_sources(host_counts, hosts.iloc[rows[name]], name)
     found.sort(key=lambda each: (-each.strength, each.trait, each.label))
     return strongest(found) if len(sizes) == 2 else found
 
 
 def best_range(
-    values: np.ndarray, own: np.ndarray, trait: str, label: str, text: str
+    own: np.ndarray, values: np.ndarray, trait: str, label: str, text: str
 ) -> list[Correlation]:
     """Return the range of values that holds more of a class and less of the others than any.
 
-    values: (N,) sorted; own: (N,) whether each is of the class; text: says what a range means.
-    Returns nothing if no range holds more of the class than of the others.
+    own: (n,) of the class, sorted; values: (N,) of all pictures, sorted; text: says what a range
+    means. Returns nothing if no range holds more of the class than of the others.
     """
-    last = np.append(values[1:] != values[:-1], True)  # equal values are together in a range or not
-    inside = np.append(0, np.cumsum(own)[last] / own.sum())
-    outside = np.append(0, np.cumsum(~own)[last] / (~own).sum())
-    gain = inside - outside
-    end = int((gain - np.minimum.accumulate(gain)).argmax())
-    begin = int(gain[: end + 1].argmin())
-    if begin == end:
+    count, others = len(own), len(values) - len(own)
+    # how many of the class, and of the others, are below each value, and how many not above it
+    own_below, own_upto = (np.searchsorted(own, own, side) for side in ("left", "right"))
+    below = np.searchsorted(values, own, "left") - own_below
+    upto = np.searchsorted(values, own, "right") - own_upto
+    before = own_below / count - below / others
+    gain = own_upto / count - upto / others - np.minimum.accumulate(before)
+    end = int(gain.argmax())
+    begin = int(before[: end + 1].argmin())
+    inside = float((own_upto[end] - own_below[begin]) / count)
+    outside = float((upto[end] - below[begin]) / others)
+    if inside <= outside:
         return []
-    steps = values[last]
-    what = text.format(steps[begin], steps[end - 1])
-    shares = float(inside[end] - inside[begin]), float(outside[end] - outside[begin])
-    return [Correlation(trait, label, *shares, COLOUR.get(what, what))]
+    what = text.format(own[begin], own[end])
+    return [Correlation(trait, label, inside, outside, COLOUR.get(what, what))]
 
 
-def common_sources(hosts: pd.Series, own: np.ndarray, label: str) -> list[Correlation]:
+def common_sources(counts: pd.Series, own: pd.Series, label: str) -> list[Correlation]:
     """Return the hosts that a class comes from more than other pictures, as one correlation.
 
-    hosts: one per picture, "" if it does not come from the web; own: (N,) as in `best_range`.
+    counts: pictures by host, "" if they do not come from the web; own: the hosts of the class, one
+    per picture.
     """
-    shares = hosts[own].value_counts(normalize=True)
-    others = hosts[~own].value_counts(normalize=True).reindex(shares.index, fill_value=0)
+    own_counts = own.value_counts()
+    shares = own_counts / len(own)
+    others = (counts[own_counts.index] - own_counts) / (counts.sum() - len(own))
     chosen = sorted(shares.index[(shares >= SHARE) & (shares > others) & (shares.index != "")])
     if not chosen:
         return []
     what = f"come from {', '.join(chosen)}"
-    return [Correlation("source", label, shares[chosen].sum(), others[chosen].sum(), what)]
+    inside, outside = float(shares[chosen].sum()), float(others[chosen].sum())
+    return [Correlation("source", label, inside, outside, what)]
 
 
 def host_of(url: str) -> str:

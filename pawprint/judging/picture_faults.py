@@ -48,6 +48,12 @@ TEXTS: dict[str, tuple[str, Callable[[pd.Series, pd.Series], str]]] = {
 }
 
 
+NUMBERS = (
+    *("brightness", "sharpness", "entropy", "size", "aspect_ratio", "grey", "severity"),
+    *(f"{kind}_score" for kind in TEXTS),
+)
+
+
 class Fault(NamedTuple):
     """One fault of one picture. score: cleanvision's, 0 to 1, where low is bad."""
 
@@ -62,9 +68,7 @@ def read_properties(paths: list[str]) -> pd.DataFrame:
 
     Raises StageError if the table is not understood, or lacks one of the pictures.
     """
-    table = read_table(PROPERTIES)
-    numbers = [name for name in table if name not in ("path", "url", "faults")]
-    table = read_table(PROPERTIES, **dict.fromkeys(numbers, float)).set_index("path")
+    table = read_table(PROPERTIES, **dict.fromkeys(NUMBERS, float)).set_index("path")
     missing = set(paths) - set(table.index)
     if missing:
         raise StageError(f"{PROPERTIES} lacks {min(missing)}; `dvc repro verify` makes it again")

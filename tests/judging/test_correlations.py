@@ -8,6 +8,7 @@ from pawprint.judging.correlations import (
     RANGES,
     STRONG,
     Correlation,
+    best_range,
     find_correlations,
     host_of,
     strongest,
@@ -96,6 +97,20 @@ def test_a_class_from_two_hosts_of_its_own_is_found_and_one_from_hosts_of_all_is
 def test_chance_is_not_taken_for_a_correlation(counts: dict[str, int]):
     for seed in range(20):
         assert strong(pictures(counts, seed)) == []
+
+
+def test_no_range_is_better_than_the_one_that_is_found():
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        values, own = rng.integers(0, 9, 40), rng.uniform(size=40) < 0.4
+        gains = [
+            np.mean((values[own] >= low) & (values[own] <= high))
+            - np.mean((values[~own] >= low) & (values[~own] <= high))
+            for low in range(9)
+            for high in range(low, 9)
+        ]
+        found = best_range(np.sort(values[own]), np.sort(values), "size", "a", "{} {}")
+        assert sum(each.strength for each in found) == pytest.approx(max(0, *gains))
 
 
 def test_classes_of_a_few_pictures_are_left_out_and_no_data_is_no_error():

@@ -4,8 +4,10 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageFilter
 
-from pawprint.judging.picture_faults import list_faults
-from pawprint.pictures.properties import find_faults, measure
+from pawprint.judging.picture_faults import list_faults, read_properties
+from pawprint.params import StageError
+from pawprint.pictures.properties import COLUMNS, find_faults, measure
+from pawprint.tables import write_table
 from tests.support.pictures import blurred, dark, light, noise, one_colour
 from tests.support.project import PHOTOS
 
@@ -106,6 +108,18 @@ def test_faults_are_listed_by_kind_and_the_worst_first_in_plain_words():
     assert found[0][1:] == ("dark picture", "99 % of it is darker than 0.04, where 1 is white")
     assert found[2][1:] == ("odd size", "about 52 pixels a side, where 346 is usual")
     assert found[3][1:] == ("odd aspect ratio", "one side is 12.0 times the other")
+
+
+def test_every_property_is_read_back_as_a_number(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    table = find_faults(rows([(noise(i), USUAL) for i in range(3)]))
+    write_table("data/properties.csv", table)
+    read = read_properties(["002.jpg", "000.jpg"])
+    assert read.index.tolist() == ["002.jpg", "000.jpg"]
+    assert set(read.columns[read.dtypes.eq("float64")]) == set(COLUMNS) - {"path", "url", "faults"}
+    write_table("data/properties.csv", table.assign(brightness="bright"))
+    with pytest.raises(StageError, match=r"properties\.csv is not the table"):
+        read_properties(["002.jpg"])
 
 
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="no real photos beside the project")
