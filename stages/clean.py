@@ -1,14 +1,17 @@
 """Apply what a person decided and what the machine finds, without moving a picture between splits.
 
-Reads data/split.csv, data/images.csv, data/features.safetensors and data/decisions.csv. Writes
-data/cleaned.csv (data/split.csv less the pictures dropped, with new labels, columns action and
-reason), data/findings.csv (what is deleted, relabelled, kept or only flagged, each with its
-reason), data/label_errors.csv (every judged picture, most suspicious first) and metrics/clean.json.
+Reads data/split.csv, data/images.csv, data/properties.csv, data/features.safetensors and
+data/decisions.csv. Writes data/cleaned.csv (data/split.csv less the pictures dropped, with new
+labels, columns action and reason), data/findings.csv (what is deleted, relabelled, kept or only
+flagged, each with its reason; a class that goes with a brightness, a size or a source has a row
+without a path), data/label_errors.csv (every judged picture, most suspicious first) and
+metrics/clean.json.
 
 A person's decision (image, action keep / delete / relabel, label) always wins. The machine judges
 train and valid pictures only. The test split changes by a person's decision alone, so that its
-error means the same before and after. Odd ones out are listed, not touched. How label errors and
-odd ones out are found: pawprint/judging/label_errors.py.
+error means the same before and after. Odd ones out, faulty pictures and what goes with a label are
+listed, not touched. How they are found: label_errors.py, picture_faults.py and correlations.py in
+pawprint/judging.
 """
 
 from collections.abc import Iterable
@@ -18,8 +21,10 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from pawprint.judging.correlations import STRONG, Correlation, find_correlations, strongest
 from pawprint.judging.label_errors import judge_labels
 from pawprint.judging.near_duplicates import hamming, to_bits
+from pawprint.judging.picture_faults import list_faults, read_properties
 from pawprint.params import Params, StageError, load_params, run_stage
 from pawprint.pictures import picture_name
 from pawprint.state import DECISIONS, SplitParams, read_decisions
@@ -42,7 +47,8 @@ class CleanParams(Params):
 class Finding(NamedTuple):
     """What is done about a picture, and why.
 
-    action: keep, delete, relabel, or flag for nothing; label: the new one, if any.
+    path: "" if it is about a class; action: keep, delete, relabel, or flag for nothing; label: the
+    new one, if any.
     """
 
     path: str
@@ -60,8 +66,9 @@ def main() -> None:
     table = read_table("data/split.csv").assign(action="", reason="")
     table["image"] = [picture_name(path) for path in table["path"]]
     before = table[["path", "label", "split"]].copy()
+    properties = read_properties(table["path"].tolist())
 
-    # what a person decided comes first, then label errors, copies and odd ones out
+    # what a person decided comes first, then label errors, copies, odd ones out and faults
     decisions = read_decisions(classes=sorted(table["label"].unique()))
     findings = apply(table, decided(table, decisions))
     rows = table[(table["split"] != "test") & (table["action"] != "delete")]
@@ -79,17 +86,17 @@ def main() -> None:
     copies = near_duplicates(table, hashes, split.near_duplicates, params)
     findings += apply(table, copies)
     findings += apply(table, odd_pictures(judged))
+    findings += apply(table, faulty_pictures(properties))
 
     cleaned = table[table["action"] != "delete"]
     refuse_lost_classes(before, cleaned)
+    seen = cleaned[cleaned["split"] != "test"]
+    correlations = find_correlations(seen.join(properties, on="path"))
+    findings += shortcuts(correlations)
     write_table(
         "data/cleaned.csv", cleaned[["path", "label", "group", "split", "action", "reason"]]
     )
-    listed = pd.DataFrame(findings, columns=["path", "action", "new_label", "reason"])
-    listed = listed.merge(before, on="path")[
-        ["path", "label", "split", "action", "new_label", "reason"]
-    ]
-    write_table("data/findings.csv", listed.sort_values(["path", "reason"]))
+    write_table("data/findings.csv", list_findings(findings, before))
     write_table("data/label_errors.csv", judged)
     write_json(
         "metrics/clean.json",
@@ -103,6 +110,7 @@ def main() -> None:
             "label_issues": int(judged["issue"].eq("yes").sum()),
             "odd_ones_out": int(judged["odd"].eq("yes").sum()),
             "near_duplicate_copies": len(copies),
+            "label_correlations": strengths(correlations),
             "decisions": len(decisions),
             "decisions_about_missing_pictures": sorted(set(decisions) - set(table["image"])),
         },
@@ -192,6 +200,44 @@ def odd_pictures(judged: pd.DataFrame) -> list[Finding]:
         reason = f"odd one out: {row.distance:.2f} from its nearest, where {usual:.2f} is usual"
         findings.append(Finding(row.path, "flag", "", reason))
     return findings
+
+
+def faulty_pictures(properties: pd.DataFrame) -> list[Finding]:
+    """Return the faults of the pictures themselves. They are flagged for a person."""
+    return [
+        Finding(each.path, "flag", "", f"{each.kind}: {each.detail}")
+        for each in list_faults(properties)
+    ]
+
+
+def shortcuts(correlations: list[Correlation]) -> list[Finding]:
+    """Return the classes that a model may tell by something other than the subject."""
+    return [
+        Finding("", "flag", each.label, f"correlation with {each.trait}: {each.sentence()}")
+        for each in correlations
+        if each.strength >= STRONG
+    ]
+
+
+def strengths(correlations: list[Correlation]) -> dict[str, dict[str, object]]:
+    """Return the strongest correlation of each trait: its label and strength."""
+    first = strongest(correlations)
+    return {each.trait: {"label": each.label, "strength": each.strength} for each in first}
+
+
+def list_findings(findings: list[Finding], before: pd.DataFrame) -> pd.DataFrame:
+    """Return data/findings.csv, those about classes first.
+
+    before: columns path, label, split, as they were before cleaning. A finding about a class has
+    its label in the column label, and neither path nor split.
+    """
+    listed = pd.DataFrame(findings, columns=["path", "action", "new_label", "reason"])
+    listed = listed.merge(before, on="path", how="left").fillna("")
+    about_class = listed["path"] == ""
+    listed.loc[about_class, "label"] = listed.loc[about_class, "new_label"]
+    listed.loc[about_class, "new_label"] = ""
+    columns = ["path", "label", "split", "action", "new_label", "reason"]
+    return listed[columns].sort_values(["path", "reason"])
 
 
 def refuse_lost_classes(before: pd.DataFrame, after: pd.DataFrame) -> None:

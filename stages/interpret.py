@@ -1,9 +1,9 @@
 """Look at the first model through its answers: what it confuses, where it is wrong, how sure it is.
 
-Reads models/first.safetensors, metrics/baseline.json, data/split.csv and data/images. Writes
-data/predictions.csv (one row per train and valid picture), metrics/interpret.json,
-metrics/confusion.csv, metrics/reliability.csv, plots/*.png and report.html, one file that works
-offline.
+Reads models/first.safetensors, metrics/baseline.json, data/split.csv, data/properties.csv and
+data/images. Writes data/predictions.csv (one row per train and valid picture),
+metrics/interpret.json, metrics/confusion.csv, metrics/reliability.csv, plots/*.png and report.html,
+one file that works offline.
 
 All figures are of the valid split. The test split is not opened here: it stays unseen until
 evaluate.
@@ -13,9 +13,11 @@ import pandas as pd
 import torch
 from pydantic import Field
 
+from pawprint.judging.correlations import find_correlations
 from pawprint.judging.figures import reliability, summarise, tabulate
 from pawprint.judging.grad_cam import grad_cam, overlay
 from pawprint.judging.grids import picture_grid
+from pawprint.judging.picture_faults import list_faults, read_properties
 from pawprint.judging.report import THUMBNAIL, captions, draw_confusion, render
 from pawprint.judging.tta import EvaluateParams, answer, load_questions
 from pawprint.params import Params, load_params, run_stage
@@ -67,6 +69,11 @@ def main() -> None:
     write_bytes("plots/top_losses.png", picture_grid(worst["path"].tolist(), captions(worst)))
     write_bytes("plots/most_correct.png", picture_grid(surest["path"].tolist(), captions(surest)))
 
+    # what is wrong with the pictures themselves, and what goes with their labels
+    measured = read_properties(table["path"].tolist())
+    labelled = measured.assign(label=table["label"].tolist())
+    faults = list_faults(measured)
+
     # where the model looked, and the report
     paths = worst["path"].tolist()
     squares = load_pictures(paths, config.size, config.resize, config.interpolation)
@@ -78,7 +85,9 @@ def main() -> None:
         square = squares[torch.tensor([i])][0].numpy()
         looks.append(overlay(square, each, THUMBNAIL))
     baselines = read_json("metrics/baseline.json")["valid"]
-    page = render(figures, valid, worst, looks, bins, baselines, classes)
+    page = render(
+        figures, valid, worst, looks, bins, baselines, classes, faults, find_correlations(labelled)
+    )
     write_bytes("report.html", page.encode("utf-8"))
 
 

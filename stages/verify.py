@@ -1,14 +1,15 @@
 """Decode every gathered picture and keep the sound ones as upright RGB JPEGs.
 
 Reads data/gathered.csv and data/raw. Writes data/images/LABEL/SHA.jpg, data/images.csv (one row
-per picture kept, with its perceptual hash), data/rejected.csv (one row per picture refused, and
-why) and metrics/verify.json.
+per picture kept, with its perceptual hash), data/properties.csv (its brightness, sharpness, size …,
+and its faults), data/rejected.csv (one row per picture refused, and why) and metrics/verify.json.
 
 Pictures are at most `verify.max_size` pixels on the longer side. A JPEG that is small enough, RGB
 and upright already keeps its pixels to the last bit, and loses its metadata. Exact duplicates are
 kept once. The same bytes under two labels are kept under neither, because only a person can say
 which label is right. How a file is decoded: pawprint/pictures/opening.py. Pictures of more than 8
-bits get one range for the whole data set, from their values or from `verify.range`.
+bits get one range for the whole data set, from their values or from `verify.range`. A dark or
+blurred picture is kept: its faults are listed for a person, see pawprint/pictures/properties.py.
 """
 
 import shutil
@@ -30,6 +31,7 @@ from pawprint.params import StageError, load_params, run_stage
 from pawprint.pictures.hashing import perceptual_hash
 from pawprint.pictures.lossless import strip_jpeg
 from pawprint.pictures.opening import AS_STORED, Preparation, Range, Unusable, open_picture
+from pawprint.pictures.properties import find_faults, full_size, measure
 from pawprint.pictures.storing import Deep, VerifyParams, measure_deep, ranges_of
 from pawprint.tables import counts, read_table, write_json, write_table
 
@@ -75,6 +77,8 @@ def main() -> None:
         Path(path).unlink()
     rejected = sorted(rejected + repeats, key=lambda row: row["index"])
 
+    properties = find_faults(pd.DataFrame([row["measured"] for row in unique]))
+
     # the report comes first, so that it can be read if the stage fails
     images, reasons = pd.DataFrame(unique, columns=KEPT), pd.DataFrame(rejected, columns=REJECTED)
     write_table("data/rejected.csv", reasons)
@@ -85,6 +89,7 @@ def main() -> None:
             "rejected": len(reasons),
             "reasons": counts(reasons["reason"]),
             "labels": counts(images["label"]),
+            "faults": counts(" ".join(properties["faults"]).split()),
             **({"ranges": ranges} if deep else {}),
         },
     )
@@ -92,6 +97,7 @@ def main() -> None:
     stored = [row["path"] for row in unique if rows[row["index"]]["path"] in deep]
     refuse_extremes(stored, ranges)
     write_table("data/images.csv", images)
+    write_table("data/properties.csv", properties)
 
 
 def measure_all(paths: list[str], how: Preparation) -> dict[str, Deep]:
@@ -158,8 +164,9 @@ def convert(row: Row, how: Preparation, quality: int) -> Row:
 
     Returns the new columns of its row, or `reason` and `detail` if it is refused.
     """
+    file = Path(row["path"])
     try:
-        image = open_picture(Path(row["path"]), how)
+        image = open_picture(file, how)
     except Unusable as why:
         return {"reason": why.reason, "detail": why.detail}
     path = IMAGES / row["label"] / f"{row['sha256'][:16]}.jpg"
@@ -173,6 +180,11 @@ def convert(row: Row, how: Preparation, quality: int) -> Row:
         "width": image.width,
         "height": image.height,
         "phash": perceptual_hash(image),
+        "measured": {
+            "path": path.as_posix(),
+            "url": row["url"],
+            **measure(image, full_size(file, how)),
+        },
     }
 
 

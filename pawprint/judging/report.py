@@ -16,9 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from PIL import Image, ImageOps
 
+from pawprint.judging.correlations import STRONG, Correlation, strongest
 from pawprint.judging.errors import BASELINES, NAMES
 from pawprint.judging.figures import confusion_matrix, most_confused, worst_classes
 from pawprint.judging.fonts import choose_file
+from pawprint.judging.picture_faults import Fault
 from pawprint.pictures.opening import AS_STORED, open_picture
 
 THUMBNAIL = 160  # pixels a side
@@ -35,12 +37,15 @@ def render(
     bins: list[dict],
     baselines: dict[str, dict],
     classes: list[str],
+    faults: list[Fault],
+    correlations: list[Correlation],
 ) -> str:
     """Render the report as one HTML page with its pictures inside.
 
     figures: from `summarise`; valid: rows of data/predictions.csv; worst: those of the top losses;
     looks: where the model looked, one per row of `worst`; bins: from `reliability`; baselines: the
-    errors of the baselines on valid, by name.
+    errors of the baselines on valid, by name; faults, correlations: of train and valid pictures and
+    their labels, as `list_faults` and `find_correlations` give them.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -70,6 +75,8 @@ def render(
         n_valid=figures["pictures"],
         n_wrong=figures["wrong"],
         beside=[*compared, ("this model", figures["error_rate"])],
+        faults=worst_of_each(faults),
+        correlations=shown_correlations(correlations),
     )
 
 
@@ -78,6 +85,24 @@ def shown_classes(figures: dict, classes: list[str]) -> list[str]:
     if len(classes) <= MATRIX:
         return classes
     return [name for name, _ in worst_classes(figures)[:WORST]]
+
+
+def worst_of_each(faults: list[Fault]) -> list[tuple[str, int, list[tuple[str, Fault]]]]:
+    """Return each kind of fault, how many pictures have it, and the worst with their thumbnails."""
+    by_kind: dict[str, list[Fault]] = {}
+    for fault in faults:
+        by_kind.setdefault(fault.kind, []).append(fault)
+    return [
+        (kind, len(found), [(thumbnail(fault.path), fault) for fault in found[:SHOWN]])
+        for kind, found in by_kind.items()
+    ]
+
+
+def shown_correlations(correlations: list[Correlation]) -> list[Correlation]:
+    """Return the strongest correlation of each trait, and further strong ones, WORST at most."""
+    first = strongest(correlations)
+    strong = [each for each in correlations if each.strength >= STRONG and each not in first]
+    return sorted(first + strong[:WORST], key=lambda each: -each.strength)
 
 
 def galleries(valid: pd.DataFrame, classes: list[str]) -> list[tuple[str, str, pd.DataFrame]]:

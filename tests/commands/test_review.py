@@ -135,6 +135,63 @@ def test_the_page_says_what_clean_found_and_how_far_a_picture_lies(client: TestC
     assert (second["finding"], third["distance"], third["finding"]) == ("", None, "")
 
 
+def add_faults(root: Path) -> None:
+    """What verify and clean say about pictures 1, 2 and 4, and about class a."""
+    faults = {1: ("dark", 0.2), 2: ("odd_size", 0.7), 4: ("blurry low_information", 0.4)}
+    lines = ["path,faults,severity"]
+    for i in range(12):
+        kinds, severity = faults.get(i, ("", 0))
+        lines.append(f"data/images/{'ab'[i % 2]}/{name(i)}.jpg,{kinds},{severity}")
+    (root / "data/properties.csv").write_text("\n".join(lines) + "\n")
+    blurred = f"data/images/a/{name(4)}.jpg,a,flag"
+    (root / "data/findings.csv").write_text(
+        "path,label,action,reason\n"
+        ',a,flag,"correlation with brightness: 96 % of a are dark, and 3 % of the others"\n'
+        f"{blurred},blurry picture: sharpness 0.10\n"
+        f"{blurred},low information: 0.20\n"
+    )
+
+
+def test_the_page_gets_every_fault_of_a_picture_and_what_goes_with_a_whole_class(
+    client: TestClient, root: Path
+):
+    assert client.get("/api/state").json()["correlations"] == []
+    add_faults(root)
+    state = client.get("/api/state").json()
+    assert state["correlations"] == [
+        "correlation with brightness: 96 % of a are dark, and 3 % of the others"
+    ]
+    fifth = state["pictures"][4]
+    assert (fifth["faults"], fifth["severity"]) == ("blurry, low information", 0.4)
+    assert fifth["finding"] == "flag, blurry picture: sharpness 0.10; flag, low information: 0.20"
+    assert (state["pictures"][0]["faults"], state["pictures"][0]["finding"]) == ("", "")
+
+
+def test_the_order_picture_faults_shows_the_faulty_ones_the_worst_first(browser, root: Path):
+    add_faults(root)
+    server = ServerProcess("review", root)
+    try:
+        page = browser.new_page(viewport={"width": 1100, "height": 800})
+        page.goto(server.url)
+        page.wait_for_selector("#grid li.on")
+        assert page.locator("#classwide").is_hidden()
+        page.select_option("#order", "faults")
+        page.wait_for_selector("#count:has-text('3 of 12 pictures')")
+        tiles = page.locator("#grid li")
+        shown = [tiles.nth(i).get_attribute("data-image") for i in range(3)]
+        assert shown == [name(2), name(4), name(1)]
+        assert "blurry, low information" in tiles.nth(1).inner_text()
+        assert "96 % of a are dark" in page.inner_text("#classwide")
+        page.keyboard.press("d")
+        page.wait_for_selector(f"#p{name(2)}.delete")
+        page.set_viewport_size({"width": 360, "height": 740})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        page.select_option("#order", "loss")
+        assert page.locator("#classwide").is_hidden()
+    finally:
+        server.kill()
+
+
 FIVE = [
     f"{name(0)},keep,,bob,",
     f"{name(1)},delete,,bob,blurred",
@@ -239,6 +296,7 @@ def test_a_thumbnail_follows_its_file(client: TestClient, root: Path):
         ("predictions", "path,loss\nx,1\n<<<<<<< HEAD\n", "left from a merge"),
         ("predictions", f"path,loss\ndata/images/a/{name(0)}.jpg,high\n", "'high', not a number"),
         ("findings", "path\nx\n", "lacks the column action"),
+        ("properties", "path\nx\n", "lacks the column faults"),
     ],
 )
 def test_a_damaged_table_is_named_on_the_page(

@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from pawprint.judging.correlations import Correlation
 from pawprint.judging.errors import BASELINES
 from pawprint.judging.figures import confusion_matrix, most_confused, summarise
+from pawprint.judging.picture_faults import Fault
 from pawprint.judging.report import (
     data_address,
     draw_confusion,
@@ -74,11 +76,51 @@ def test_the_report_of_many_classes_has_no_matrix_and_does_not_grow_with_their_s
         valid["path"] = str(tmp_path / "x.jpg")
         baselines = {name: {"error_rate": 0.5} for name in BASELINES}
         figures = summarise(valid, names)
-        page = render(figures, valid, valid.head(0), [], [], baselines, names)
+        page = render(figures, valid, valid.head(0), [], [], baselines, names, [], [])
         assert ('class="matrix"' in page) == (classes <= 30)
         assert "class 0000" in page
         sizes[classes] = len(page)
     assert sizes[300] < 1.2 * sizes[31]
+
+
+def shown_page(tmp_path: Path, faults: list[Fault], correlations: list[Correlation]) -> str:
+    valid, names = many(3)
+    figures = summarise(valid, names)
+    baselines = {name: {"error_rate": 0.5} for name in BASELINES}
+    valid["path"] = str(tmp_path / "x.jpg")
+    Image.new("RGB", (20, 20)).save(tmp_path / "x.jpg")
+    return render(figures, valid, valid.head(0), [], [], baselines, names, faults, correlations)
+
+
+def test_the_report_shows_the_worst_of_each_fault_and_says_how_many_there_are(tmp_path: Path):
+    (tmp_path / "a<b").mkdir()
+    path = str(tmp_path / "a<b/0123456789abcdef.jpg")
+    Image.new("RGB", (20, 20)).save(path)
+    faults = [Fault(path, "dark picture", f"darker than 0.{i:02}", i / 100) for i in range(11)]
+    page = shown_page(tmp_path, [*faults, Fault(path, "odd size", "48 pixels a side", 0.1)], [])
+    assert "dark picture: 11 pictures" in page
+    assert "odd size: 1 picture<" in page
+    assert "darker than 0.07" in page
+    assert "darker than 0.08" not in page, "eight are shown"
+    assert "a&lt;b" in page
+    assert "No class has enough pictures" in page
+    assert "None of them is dark" in shown_page(tmp_path, [], [])
+
+
+def test_the_report_says_in_words_what_goes_with_a_label_and_how_strongly(tmp_path: Path):
+    found = [
+        Correlation("brightness", "a", 0.96, 0.03, "have a brightness of 0.02 to 0.11"),
+        Correlation("brightness", "b", 0.8, 0.05, "have a brightness of 0.50 to 0.70"),
+        Correlation("size", "b", 0.6, 0.15, "are 100 to 200 pixels a side"),
+        Correlation("size", "c", 0.3, 0.1, "are 300 to 400 pixels a side"),
+        Correlation("source", "c", 0.3, 0.2, "come from c.example"),
+    ]
+    page = shown_page(tmp_path, [], found)
+    assert "96 % of a have a brightness of 0.02 to 0.11, and 3 % of the other pictures" in page
+    order = ["strong, 93 of 100", "strong, 75 of 100", "clear, 45 of 100", "weak, 10 of 100"]
+    places = [page.index(text) for text in order]
+    assert places == sorted(places)
+    assert "300 to 400" not in page, "of each trait the strongest, and every strong one"
 
 
 def test_labels_in_any_script_and_with_a_dollar_are_drawn():

@@ -13,12 +13,14 @@ from pawprint.judging import label_errors
 from pawprint.judging.label_errors import judge_labels, odd_ones_out, out_of_fold
 from pawprint.params import StageError, load_params
 from pawprint.pictures.batches import load_pictures
+from pawprint.pictures.properties import find_faults, measure
 from pawprint.sources.sample import truth
 from pawprint.tables import read_table, write_table
 from pawprint.training.inference import describe_pictures
 from pawprint.training.model import create_model
 from pawprint.training.recipe import BodyParams
 from stages import clean
+from tests.support.pictures import noise
 from tests.support.project import PHOTOS, ROOT, Project, edit_yaml
 
 CATS_AND_DOGS = PHOTOS / "cats_and_dogs"
@@ -145,6 +147,14 @@ def path(i: int, label: str) -> str:
     return f"data/images/{label}/{name(i)}.jpg"
 
 
+def sound(paths: list[str]) -> pd.DataFrame:
+    """data/properties.csv of pictures without a fault, each a little different."""
+    measured = [
+        {"path": each, "url": each, **measure(noise(i), (400, 300))} for i, each in enumerate(paths)
+    ]
+    return find_faults(pd.DataFrame(measured))
+
+
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """24 pictures before clean, all train but 8. A machine suspects the labels of 4, 5 and 16.
@@ -166,6 +176,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     table = pd.DataFrame(rows, columns=["path", "label", "group", "split", "phash"])
     write_table("data/split.csv", table.drop(columns="phash"))
     write_table("data/images.csv", table[["path", "phash"]])
+    write_table("data/properties.csv", sound(table["path"].tolist()))
     shutil.copyfile(ROOT / "params.yaml", "params.yaml")
 
     def judge(rows: pd.DataFrame, *_: object, **__: object) -> pd.DataFrame:
@@ -279,6 +290,78 @@ def test_a_persons_word_wins_and_pictures_that_are_gone_are_reported(world: Path
     ]
     assert figures["decisions_about_missing_pictures"] == ["00000000deadbee0", "00000000deadbeef"]
     assert figures["by"] == {"decision": 4, "label error": 1}
+
+
+def damage(**columns: dict[int, object]) -> None:
+    """Change cells of data/properties.csv, by column and picture."""
+    table = read_table("data/properties.csv")
+    for column, cells in columns.items():
+        for i, value in cells.items():
+            table.loc[[each.endswith(f"{name(i)}.jpg") for each in table["path"]], column] = value
+    write_table("data/properties.csv", table)
+
+
+@pytest.mark.parametrize("auto", ["flag", "drop", "relabel"])
+def test_faulty_pictures_are_listed_in_every_split_and_never_touched(world: Path, auto: str):
+    damage(
+        faults={0: "dark", 10: "blurry low_information", 17: "odd_size", 11: "light"},
+        dark_score={0: "0.12"},
+        sharpness={10: "0.07"},
+        size={17: "48"},
+    )
+    cleaned, findings, figures = run(auto, "drop", f"{name(11)},keep,,ada,a white bear")
+    assert {0, 10, 11, 17} <= set(cleaned.index)
+    assert cleaned.loc[[0, 10, 17], "action"].tolist() == ["", "", ""]
+    assert findings.loc[0, ["action", "split", "new_label", "reason"]].tolist() == [
+        "flag",
+        "train",
+        "",
+        "dark picture: 99 % of it is darker than 0.12, where 1 is white",
+    ]
+    assert len(findings.loc[10]) == 2, "each of its faults"
+    reasons = findings.loc[17].set_index("reason")
+    assert "odd size: about 48 pixels a side, where 346 is usual" in reasons.index
+    assert set(reasons["split"]) == {"test"}
+    assert findings.loc[11, "reason"] == "decision: a white bear", "a person's word is the last"
+    kinds = {"dark picture": 1, "blurry picture": 1, "low information": 1, "odd size": 1}
+    assert kinds.items() <= figures["flagged"].items()
+
+
+def test_a_class_that_goes_with_the_light_is_listed_without_a_path_and_loses_no_picture(
+    world: Path,
+):
+    columns = ["path", "label", "group", "split"]
+    rows = [(path(i, "ab"[i % 2]), "ab"[i % 2], name(i), "train") for i in range(60)]
+    table = pd.DataFrame(rows, columns=columns)
+    write_table("data/split.csv", table)
+    write_table("data/images.csv", table[["path"]].assign(phash=[f"{i:016x}" for i in range(60)]))
+    write_table("data/properties.csv", sound(table["path"].tolist()))
+    damage(brightness={i: f"{0.05 + i / 1000:.3f}" for i in range(0, 60, 2)})
+    edit_yaml(Path("params.yaml"), **{"clean.auto": "drop"})
+    (world / "data/decisions.csv").write_text("image,action\n")
+    clean.main()
+    (found,) = read_table("data/findings.csv").query("path == ''").to_dict("records")
+    assert (found["label"], found["split"], found["action"], found["new_label"]) == (
+        "a",
+        "",
+        "flag",
+        "",
+    )
+    assert found["reason"] == (
+        "correlation with brightness: 100 % of a have a brightness of 0.05 to 0.11 (1 is white), "
+        "and 0 % of the other pictures"
+    )
+    figures = json.loads(Path("metrics/clean.json").read_text())
+    assert figures["label_correlations"]["brightness"] == {"label": "a", "strength": 1}
+    assert figures["flagged"]["correlation with brightness"] == 1
+    assert len(read_table("data/cleaned.csv")) == 58, "without the label errors 4 and 5"
+
+
+def test_properties_of_other_pictures_are_an_error_that_says_what_to_do(world: Path):
+    table = read_table("data/properties.csv")
+    write_table("data/properties.csv", table.head(20))
+    with pytest.raises(StageError, match=r"properties\.csv lacks .*`dvc repro verify` makes it"):
+        run("flag")
 
 
 def test_a_class_that_cleaning_would_empty_is_an_error_that_names_it(world: Path):

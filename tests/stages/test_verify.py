@@ -5,6 +5,7 @@ import json
 import pytest
 from PIL import Image
 
+from tests.support.pictures import blurred, dark, light, noise, one_colour
 from tests.support.project import PHOTOS, Project, table
 
 
@@ -78,6 +79,43 @@ def test_a_class_without_a_usable_picture_stops_with_its_reason_and_a_report(sma
     assert "'not a picture' (3); see data/rejected.csv" in line
     assert set(table(small, "rejected")["reason"]) == {"empty", "not a picture"}
     assert json.loads((small.path / "metrics/verify.json").read_text())["rejected"] == 4
+
+
+def test_faulty_pictures_are_kept_and_listed_and_the_table_is_the_same_twice(small: Project):
+    own = small.path / "data/own"
+    for folder in ("red", "green"):
+        for i, path in enumerate(sorted((own / folder).iterdir())):
+            noise(100 * len(folder) + i).resize((400 + i, 300)).save(path)
+    planted = {
+        "red/dark.jpg": dark(1),
+        "red/light.png": light(2),
+        "green/blurred.jpg": blurred(3),
+        "green/one_colour.png": one_colour(4),
+        "green/small.jpg": noise(5, (60, 45)),
+        "green/strip.jpg": noise(6, (1400, 90)),
+    }
+    for name, image in planted.items():
+        image = image if name.endswith(("small.jpg", "strip.jpg")) else image.resize((400, 300))
+        image.save(own / name)
+    small.edit(**{"verify.resize": "crop"})  # what is stored is square; the files are not
+    small.stage("gather")
+    small.stage("verify")
+    written = (small.path / "data/properties.csv").read_bytes()
+    found = table(small, "properties").set_index("url")["faults"]
+    assert found[found != ""].to_dict() == {
+        "red/dark.jpg": "dark",
+        "red/light.png": "light",
+        "green/blurred.jpg": "blurry",
+        "green/one_colour.png": "low_information",
+        "green/small.jpg": "odd_size",
+        "green/strip.jpg": "odd_aspect_ratio",
+    }
+    assert table(small, "properties")["path"].tolist() == table(small, "images")["path"].tolist()
+    figures = json.loads((small.path / "metrics/verify.json").read_text())
+    assert figures["faults"] == dict.fromkeys(sorted(found[found != ""]), 1)
+    assert figures["rejected"] == 0
+    small.stage("verify")
+    assert (small.path / "data/properties.csv").read_bytes() == written
 
 
 def test_a_class_called_pictures_overwrites_no_total(small: Project):

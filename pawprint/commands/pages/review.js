@@ -2,7 +2,7 @@
 // The page keeps nothing that matters: decisions live in data/decisions.csv, the view in the address.
 const $ = (id) => document.getElementById(id);
 const [GAP, CAPTION] = [12, 54];
-let state = { classes: [], pictures: [], decisions: {} };
+let state = { classes: [], pictures: [], decisions: {}, correlations: [] };
 let shown = [], chosen = 0, columns = 1, side = 180;
 const history_ = JSON.parse(sessionStorage.getItem("undo") || "[]");
 let sending = Promise.resolve();
@@ -26,6 +26,7 @@ const KEYS = {
   score: (p) => p.score ?? Infinity,
   unsure: (p) => p.probability ?? Infinity,
   odd: (p) => (p.distance === null ? Infinity : -p.distance),
+  faults: (p) => -p.severity,
   pairs: () => 0,
   name: () => 0,
 };
@@ -35,11 +36,14 @@ function arrange(keep) {
   const key = KEYS[order];
   shown = state.pictures.filter((p) =>
     (!label || p.label === label) && (!split || p.split === split) && (order !== "pairs" || p.group) &&
+    (order !== "faults" || p.faults) &&
     (show === "all" || (show === "decided") === Boolean(state.decisions[p.image])));
   const text = (p) => (order === "pairs" ? p.group : order === "name" ? p.label : "") + p.image;
   const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
   shown.sort((a, b) => compare(key(a), key(b)) || compare(text(a), text(b)));
   history.replaceState(null, "", "#" + new URLSearchParams({ label, split, order, show }));
+  $("classwide").textContent = state.correlations.join(". ");
+  $("classwide").hidden = order !== "faults" || !state.correlations.length;
   const found = shown.findIndex((p) => p.image === keep);
   chosen = found >= 0 ? found : Math.min(keep === undefined ? 0 : chosen, Math.max(shown.length - 1, 0));
   layout();
@@ -108,6 +112,7 @@ function fill(tile, picture, i, row) {
   const said = wrong ? picture.prediction + "? " : picture.suggestion && picture.suggestion !== picture.label ? picture.suggestion + "? " : "";
   const order = $("order").value;
   figures.textContent = order === "pairs" ? "alike: " + picture.group.slice(0, 6)
+    : order === "faults" ? picture.faults
     : order === "odd" && picture.distance !== null ? "distance " + picture.distance.toFixed(2)
     : said + (picture.loss === null ? "" : "loss " + picture.loss.toFixed(2));
   tile.setAttribute("aria-label", [caption.textContent, figures.textContent, text].filter(Boolean).join(", "));
@@ -202,7 +207,7 @@ function stop(message) {
   broken = true;
   $("problem").textContent = message;
   $("problem").hidden = false;
-  $("grid").hidden = $("empty").hidden = true;
+  $("grid").hidden = $("empty").hidden = $("classwide").hidden = true;
   for (const each of document.querySelectorAll("footer button, footer input, header select")) each.disabled = true;
   $("about").textContent = "Nothing can be decided until this is put right.";
   $("count").textContent = "";

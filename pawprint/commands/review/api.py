@@ -21,6 +21,7 @@ from pawprint.commands.review.pictures import (
     make_jpeg,
     picture_file,
     pictures_by_name,
+    read_correlations,
     read_pictures,
     read_split,
     version_of,
@@ -74,6 +75,7 @@ class Api:
         return {
             "classes": self.classes(),
             "pictures": read_pictures(self.root),
+            "correlations": read_correlations(self.root),
             "decisions": self.decisions.read(),
         }
 

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from functools import lru_cache
 from pathlib import Path
 
@@ -72,23 +72,25 @@ def read_pictures(root: Path) -> list[dict[str, object]]:
     """Return the pictures as the page takes them, one per row of data/split.csv.
 
     Each has image, label, split; group, "" unless it has near duplicates; prediction, probability
-    and loss from interpret; score, suggestion, distance and finding from clean. Figures are None
-    if they are not known. Raises StageError if a table is not understood.
+    and loss from interpret; score, suggestion, distance and finding from clean; faults and severity
+    from verify. Figures are None if they are not known.
+
+    Raises StageError if a table is not understood.
     """
     data = root / "data"
     predictions = {row["path"]: row for row in read_rows(data / "predictions.csv", "path")}
     errors = {row["path"]: row for row in read_rows(data / "label_errors.csv", "path")}
-    findings = read_rows(data / "findings.csv", "path", "action", "reason")
-    found = {
-        row["path"]: f"{row['action']}, {row['reason']}"
-        for row in findings
-        if not row["reason"].startswith("decision")
-    }
+    properties = {row["path"]: row for row in read_rows(data / "properties.csv", "path", "faults")}
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for row in read_rows(data / "findings.csv", "path", "action", "reason"):
+        if not row["reason"].startswith("decision"):
+            found[row["path"]].append(f"{row['action']}, {row['reason']}")
     rows = read_split(root)
     sizes = Counter(row["group"] for row in rows)
     pictures: list[dict[str, object]] = []
     for row in rows:
         said, judged = predictions.get(row["path"], {}), errors.get(row["path"], {})
+        measured = properties.get(row["path"], {})
         pictures.append(
             {
                 "image": picture_name(row["path"]),
@@ -101,10 +103,18 @@ def read_pictures(root: Path) -> list[dict[str, object]]:
                 "score": number(judged, "score"),
                 "suggestion": judged.get("suggestion", ""),
                 "distance": number(judged, "distance"),
-                "finding": found.get(row["path"], ""),
+                "finding": "; ".join(found[row["path"]]),
+                "faults": measured.get("faults", "").replace(" ", ", ").replace("_", " "),
+                "severity": number(measured, "severity"),
             }
         )
     return pictures
+
+
+def read_correlations(root: Path) -> list[str]:
+    """Return what clean found about whole classes, as sentences."""
+    findings = read_rows(root / "data/findings.csv", "path", "action", "reason")
+    return [row["reason"] for row in findings if not row["path"]]
 
 
 def number(row: Row, column: str) -> float | None:
