@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -19,6 +20,7 @@ SIDES = Path("data/sides.csv")
 DECISIONS = Path("data/decisions.csv")
 ACTIONS = ("keep", "delete", "relabel")
 DECISION_COLUMNS = ("image", "action", "label", "by", "note")
+DRAWN_WITH = ("seed", "valid_pct", "test_pct", "near_duplicates")  # params that move pictures
 PHASH = re.compile(r"[0-9a-f]{16}")
 
 
@@ -29,6 +31,7 @@ class SplitParams(Params):
     valid_pct: float = Field(gt=0, lt=1)
     test_pct: float = Field(gt=0, lt=1)
     near_duplicates: int = Field(ge=0, le=16)
+    rare: Literal["keep", "drop", "fail"] = "keep"
 
     @model_validator(mode="after")
     def _leave_some_to_train(self) -> "SplitParams":
@@ -40,7 +43,7 @@ class SplitParams(Params):
 
     def drawn_with(self) -> str:
         """Return the params as one cell of data/sides.csv."""
-        return " ".join(f"{key}={value}" for key, value in self.model_dump().items())
+        return " ".join(f"{key}={getattr(self, key)}" for key in DRAWN_WITH)
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def read_sides(path: Path = SIDES) -> dict[str, Side]:
         if not side.image or not PHASH.fullmatch(side.phash):
             raise StageError(f"{path}, line {line}: image or phash is not one that split wrote")
         keys = {word.split("=")[0] for word in side.drawn_with.split()}
-        if not keys.issuperset(SplitParams.model_fields):
+        if not keys.issuperset(DRAWN_WITH):
             raise StageError(f"{path}, line {line}: drawn_with is cut: {side.drawn_with!r}")
         if sides.get(side.image, side) != side:
             other = sides[side.image]

@@ -5,7 +5,6 @@ from typing import Any
 
 from pawprint.sources import PARTIAL
 from pawprint.sources.lock import LOCK, Row, write_lock
-from pawprint.sources.names import listed
 from pawprint.tables import counts, write_json
 
 REPORT = PARTIAL / "gathered.csv"  # as data/gathered.csv, of a run that failed
