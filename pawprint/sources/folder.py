@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pawprint.params import StageError
+from pawprint.params import StageError, listed
 from pawprint.sources import Found
 from pawprint.sources.labels import LabelOptions, label_files, missing_format
 from pawprint.sources.names import is_hidden, printable

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pawprint.params import listed
 from pawprint.sources import PARTIAL
 from pawprint.sources.lock import LOCK, Row, write_lock
 from pawprint.tables import counts, write_json

@@ -80,6 +80,16 @@ def test_a_class_without_a_usable_picture_stops_with_its_reason_and_a_report(sma
     assert json.loads((small.path / "metrics/verify.json").read_text())["rejected"] == 4
 
 
+def test_a_class_of_one_broken_file_is_named_and_stops_nothing(small: Project):
+    own = small.path / "data/own"
+    (own / "blue").mkdir()
+    (own / "blue/0.jpg").write_text("<html>")
+    small.stage("gather")
+    said = small.stage("verify").stderr
+    assert "verify: 1 class(es) without a usable file: blue (not a picture)" in said
+    assert set(table(small, "images")["label"]) == {"red", "green"}
+
+
 def test_a_class_called_pictures_overwrites_no_total(small: Project):
     own = small.path / "data/own"
     (own / "green").rename(own / "pictures")
