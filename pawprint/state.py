@@ -5,6 +5,7 @@ They may be absent, but they are never misread: a file that is there and not und
 run with one line, and nothing rewrites what it could not parse.
 """
 
+import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
@@ -13,7 +14,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pawprint.params import Params, StageError
+from pawprint.params import Params, StageError, listed
 from pawprint.tables import SPLITS, parse_rows, to_csv, write_bytes
 
 SIDES = Path("data/sides.csv")
@@ -142,12 +143,19 @@ def read_decisions(
             raise StageError(f"{path}, line {line}: relabel without a label")
         if decision["action"] == "relabel" and classes and decision["label"] not in classes:
             raise StageError(
-                f"{path}, line {line}: label is {decision['label']!r}; it should be "
-                f"{', '.join(classes)}"
+                f"{path}, line {line}: label is {decision['label']!r}; "
+                f"{suggest_class(decision['label'], classes)}"
             )
         decisions.pop(decision["image"], None)
         decisions[decision["image"]] = decision
     return decisions
+
+
+def suggest_class(label: str, classes: Sequence[str]) -> str:
+    """Return what a label that is no class should be, in one line for any number of classes."""
+    near = difflib.get_close_matches(label, classes, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{hint}it should be {listed(classes, most=10)}"
 
 
 def write_decisions(decisions: dict[str, dict[str, str]], path: Path = DECISIONS) -> None:

@@ -7,10 +7,13 @@ data/label_errors.csv (every judged picture, most suspicious first) and metrics/
 
 A person's decision (image, action keep / delete / relabel, label) always wins. The machine judges
 train and valid pictures only. The test split changes by a person's decision alone, so that its
-error means the same before and after. Odd ones out are listed, not touched. How label errors and
-odd ones out are found: pawprint/judging/label_errors.py.
+error means the same before and after. It takes no class's last picture of a split: that one is
+flagged. Odd ones out are listed, not touched. How label errors and odd ones out are found:
+pawprint/judging/label_errors.py.
 """
 
+import sys
+from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
@@ -19,7 +22,7 @@ from pydantic import Field
 
 from pawprint.judging.label_errors import judge_labels
 from pawprint.judging.near_duplicates import hamming, to_bits
-from pawprint.params import Params, StageError, load_params, run_stage
+from pawprint.params import Params, StageError, listed, load_params, run_stage
 from pawprint.pictures import picture_name
 from pawprint.state import DECISIONS, SplitParams, read_decisions
 from pawprint.tables import counts, read_table, write_json, write_table
@@ -72,21 +75,22 @@ def main() -> None:
         threshold=params.threshold,
         odd=params.odd,
     )
-    findings += apply(table, label_errors(judged, params))
+    findings += apply(table, spare_last(table, label_errors(judged, params)))
     copies = near_duplicates(table, hashes, split.near_duplicates, params)
     findings += apply(table, copies)
     findings += apply(table, odd_pictures(judged))
 
     cleaned = table[table["action"] != "delete"]
-    refuse_lost_classes(before, cleaned)
+    refuse_nothing_left(cleaned)
+    say_lost_classes(before, cleaned)
     write_table(
         "data/cleaned.csv", cleaned[["path", "label", "group", "split", "action", "reason"]]
     )
-    listed = pd.DataFrame(findings, columns=["path", "action", "new_label", "reason"])
-    listed = listed.merge(before, on="path")[
+    found = pd.DataFrame(findings, columns=["path", "action", "new_label", "reason"])
+    found = found.merge(before, on="path")[
         ["path", "label", "split", "action", "new_label", "reason"]
     ]
-    write_table("data/findings.csv", listed.sort_values(["path", "reason"]))
+    write_table("data/findings.csv", found.sort_values(["path", "reason"]))
     write_table("data/label_errors.csv", judged)
     write_json(
         "metrics/clean.json",
@@ -150,6 +154,27 @@ def label_errors(judged: pd.DataFrame, params: CleanParams) -> list[Finding]:
     return findings
 
 
+def spare_last(table: pd.DataFrame, findings: list[Finding]) -> list[Finding]:
+    """Return findings in which none takes the last picture of a class in a split: it is flagged.
+
+    table: columns path, label, split and action, with what a person decided.
+    """
+    stay = table[table["action"] != "delete"]
+    left = Counter(zip(stay["label"], stay["split"], strict=True))
+    undecided = stay[stay["action"] == ""].set_index("path")
+    spared = []
+    for finding in findings:
+        if finding.action != "flag" and finding.path in undecided.index:
+            cell = tuple(undecided.loc[finding.path, ["label", "split"]])
+            left[cell] -= 1
+            if not left[cell]:
+                left[cell] = 1
+                reason = f"{finding.reason}; the last {cell[0]} in {cell[1]}"
+                finding = finding._replace(action="flag", label="", reason=reason)
+        spared.append(finding)
+    return spared
+
+
 def near_duplicates(
     table: pd.DataFrame, hashes: dict[str, str], distance: int, params: CleanParams
 ) -> list[Finding]:
@@ -191,13 +216,26 @@ def odd_pictures(judged: pd.DataFrame) -> list[Finding]:
     return findings
 
 
-def refuse_lost_classes(before: pd.DataFrame, after: pd.DataFrame) -> None:
-    """Raise StageError if cleaning took the last picture of a class in a split."""
+def refuse_nothing_left(cleaned: pd.DataFrame) -> None:
+    """Raise StageError if fewer than two classes train, or no picture validates or is tested."""
+    classes = cleaned.loc[cleaned["split"] == "train", "label"].nunique()
+    if classes < 2:
+        raise StageError(f"cleaning leaves {classes} class(es) in train; see {DECISIONS}")
+    for split in ("valid", "test"):
+        if split not in set(cleaned["split"]):
+            raise StageError(f"cleaning leaves no picture in {split}; see {DECISIONS}")
+
+
+def say_lost_classes(before: pd.DataFrame, after: pd.DataFrame) -> None:
+    """Say on stderr from which splits a person's decisions took the last picture of a class."""
     had = set(zip(before["label"], before["split"], strict=True))
     kept = set(zip(after["label"], after["split"], strict=True))
-    for label, split in sorted(had - kept):
-        raise StageError(
-            f"cleaning leaves no '{label}' in {split}; set clean.auto: flag, or gather more of it"
+    lost = [f"{label} ({split})" for label, split in sorted(had - kept)]
+    if lost:
+        print(
+            f"clean: decisions take the last picture of {len(lost)} class(es): {listed(lost)}; "
+            "a class that does not train is not recognised by the retrained model",
+            file=sys.stderr,
         )
 
 
