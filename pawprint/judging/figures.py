@@ -32,13 +32,22 @@ def tabulate(table: pd.DataFrame, probabilities: np.ndarray, classes: list[str])
 
 
 def summarise(answers: pd.DataFrame, classes: list[str]) -> dict[str, object]:
-    """Return the error and its interval, mean loss, calibration error, and figures per class."""
+    """Return the error and its interval, mean loss, calibration error, and figures per class.
+
+    The recall of a class without a picture is not measured: None, and so is its precision unless
+    other pictures are taken for it.
+    """
     wrong = (answers["label"] != answers["prediction"]).to_numpy()
     precision, recall, _, support = precision_recall_fscore_support(
         answers["label"], answers["prediction"], labels=classes, zero_division=0
     )
+    predicted = set(answers["prediction"])
     per_class = {
-        name: {"precision": float(p), "recall": float(r), "support": int(n)}
+        name: {
+            "precision": float(p) if n or name in predicted else None,
+            "recall": float(r) if n else None,
+            "support": int(n),
+        }
         for name, p, r, n in zip(classes, precision, recall, support, strict=True)
     }
     return {
@@ -95,5 +104,14 @@ def most_confused(valid: pd.DataFrame) -> list[tuple[str, str, int]]:
 
 
 def worst_classes(figures: dict) -> list[tuple[str, dict]]:
-    """Return the classes and their figures, from `summarise`, the lowest recall first."""
-    return sorted(figures["classes"].items(), key=lambda item: (item[1]["recall"], item[0]))
+    """Return the classes and their figures, from `summarise`, the lowest recall first.
+
+    Of equal ones, those with more pictures come first. Classes without a picture are left out.
+    """
+    measured = [(name, of) for name, of in figures["classes"].items() if of["support"]]
+    return sorted(measured, key=lambda item: (item[1]["recall"], -item[1]["support"], item[0]))
+
+
+def not_measured(figures: dict) -> list[str]:
+    """Return the classes without a picture, from `summarise`: they have no error of their own."""
+    return [name for name, of in figures["classes"].items() if not of["support"]]

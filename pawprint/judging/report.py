@@ -17,7 +17,7 @@ from matplotlib.font_manager import FontProperties
 from PIL import Image, ImageOps
 
 from pawprint.judging.errors import BASELINES, NAMES
-from pawprint.judging.figures import confusion_matrix, most_confused, worst_classes
+from pawprint.judging.figures import confusion_matrix, most_confused, not_measured, worst_classes
 from pawprint.judging.fonts import choose_file
 from pawprint.pictures.opening import AS_STORED, open_picture
 
@@ -65,6 +65,7 @@ def render(
         bins=bins,
         most_confused=most_confused(valid)[:WORST],
         worst_classes=worst_classes(figures)[:WORST],
+        not_measured=not_measured(figures),
         worst=top_losses,
         galleries=grids,
         n_valid=figures["pictures"],
@@ -74,9 +75,9 @@ def render(
 
 
 def shown_classes(figures: dict, classes: list[str]) -> list[str]:
-    """Return the classes that get pictures of their own: all, or of many the worst."""
+    """Return the classes that get pictures of their own: all with any, or of many the worst."""
     if len(classes) <= MATRIX:
-        return classes
+        return [name for name in classes if figures["classes"][name]["support"]]
     return [name for name, _ in worst_classes(figures)[:WORST]]
 
 
