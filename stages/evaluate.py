@@ -18,6 +18,7 @@ import torch
 from pawprint.judging.baselines import BaselineParams, pixel_answers
 from pawprint.judging.comparison import compare_pair
 from pawprint.judging.errors import BASELINES, MODELS, error_of
+from pawprint.judging.figures import confusion_table
 from pawprint.judging.tta import EvaluateParams, predict_files
 from pawprint.params import load_params, run_stage
 from pawprint.tables import read_table, write_bytes, write_json, write_table
@@ -53,7 +54,7 @@ def main() -> None:
     better = choose(on_valid)
     write_bytes("models/better.safetensors", Path(f"models/{better}.safetensors").read_bytes())
 
-    confusion = as_cleaned[["label", "retrained"]].set_axis(["actual", "predicted"], axis=1)
+    confusion = confusion_table(as_cleaned.assign(prediction=as_cleaned["retrained"]))
     write_table("data/test_predictions.csv", answers)
     write_table("metrics/test_confusion.csv", confusion)
     write_json(

@@ -6,6 +6,9 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from pawprint.judging.errors import error_of
 
+MATRIX = 30  # classes up to which a confusion matrix is shown whole
+OTHERS = "(other classes)"
+
 
 def tabulate(table: pd.DataFrame, probabilities: np.ndarray, classes: list[str]) -> pd.DataFrame:
     """Return data/predictions.csv, one row per picture.
@@ -93,6 +96,23 @@ def confusion_matrix(valid: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """Return how often each class (row) is taken for each (column). It grows with their square."""
     counts = pd.crosstab(valid["label"], valid["prediction"])
     return counts.reindex(index=classes, columns=classes, fill_value=0)
+
+
+def confusion_table(answers: pd.DataFrame) -> pd.DataFrame:
+    """Return metrics/confusion.csv for DVC's confusion matrix: columns actual and predicted.
+
+    answers: columns label and prediction. Above MATRIX classes, the most confused keep their names
+    and the others are OTHERS, so that the matrix stays legible.
+    """
+    pairs = answers[["label", "prediction"]].set_axis(["actual", "predicted"], axis=1)
+    classes = set(pairs["actual"]) | set(pairs["predicted"])
+    if len(classes) <= MATRIX:
+        return pairs
+    confused = [
+        name for actual, predicted, _ in most_confused(answers) for name in (actual, predicted)
+    ]
+    named = list(dict.fromkeys(confused))[: MATRIX - 1]
+    return pairs.where(pairs.isin(named), OTHERS)
 
 
 def most_confused(valid: pd.DataFrame) -> list[tuple[str, str, int]]:

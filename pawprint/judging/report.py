@@ -17,14 +17,19 @@ from matplotlib.font_manager import FontProperties
 from PIL import Image, ImageOps
 
 from pawprint.judging.errors import BASELINES, NAMES
-from pawprint.judging.figures import confusion_matrix, most_confused, not_measured, worst_classes
+from pawprint.judging.figures import (
+    MATRIX,
+    confusion_matrix,
+    most_confused,
+    not_measured,
+    worst_classes,
+)
 from pawprint.judging.fonts import choose_file
 from pawprint.pictures.opening import AS_STORED, open_picture
 
 THUMBNAIL = 160  # pixels a side
 SHOWN = 8  # pictures in each of the smaller grids
-MATRIX = 30  # classes up to which the confusion matrix is shown whole, and every class its pictures
-WORST = 20  # pairs and classes that are listed above that
+WORST = 20  # pairs and classes that are listed of more than MATRIX classes
 
 
 def render(
