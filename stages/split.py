@@ -60,7 +60,8 @@ def main() -> None:
     kept["split"] = assign(kept, params)
 
     # rare classes: those without a picture in some split
-    rare = find_rare(kept)
+    aside = left_out.loc[left_out["reason"] != "", ["label"]].assign(split="")
+    rare = find_rare(pd.concat([kept[["label", "split"]], aside]))
     if params.rare == "fail":
         refuse_empty_cells(kept, params)
     gone = choose_left_out(rare, params.rare)

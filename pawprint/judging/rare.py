@@ -18,7 +18,7 @@ ORDER = ("train", "test", "valid")  # in which a class of few groups gets pictur
 def find_rare(table: pd.DataFrame) -> dict[str, list[str]]:
     """Return the classes that lack pictures in a split, sorted, and the splits that they lack.
 
-    table: columns label and split.
+    table: columns label and split, "" for a picture that is left out.
     """
     counts = pd.crosstab(table["label"], table["split"]).reindex(columns=SPLITS, fill_value=0)
     lacks = {
@@ -50,7 +50,7 @@ def refuse_empty_splits(table: pd.DataFrame, left_out: dict[str, str]) -> None:
     if classes < 2:
         raise StageError(
             f"classes with pictures in train: {classes}, and a classifier needs two{gone}; gather "
-            "more, set split.rare: keep, or give pictures another split"
+            "more, give pictures another split, or see split.rare"
         )
     for number, split in enumerate(ORDER[1:], start=2):
         if not (table["split"] == split).any():

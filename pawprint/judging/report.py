@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageOps
 
 from pawprint.judging.errors import BASELINES, NAMES
@@ -143,6 +144,7 @@ def draw_pairs(figure: Figure, pairs: list[tuple[str, str, int]]) -> None:
     axes = figure.add_subplot(xlabel="pictures", title="actual as predicted")
     axes.barh(range(len(pairs)), [count for _, _, count in pairs], color="#a3521d")
     name_ticks(axes.yaxis, [f"{actual} as {predicted}" for actual, predicted, _ in pairs])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.invert_yaxis()
 
 

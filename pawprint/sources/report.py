@@ -53,7 +53,7 @@ def say_too_few(rows: Sequence[Row], minimum: int, is_remote: bool) -> str:
     if not few:
         return ""
     lost = [row for row in rows if row.label in few and row.status != "ok"]
-    numbers = ", ".join(f"{number} {label}" for label, number in few.items())
+    numbers = listed([f"{number} {label}" for label, number in few.items()], most=10)
     said = f"gather.min_per_class is {minimum}, but there are {numbers}"
     if lost:
         files = listed([f"{row.url} ({row.status}: {row.reason})" for row in lost])

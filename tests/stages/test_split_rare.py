@@ -154,6 +154,16 @@ def left_out_reason(side: str) -> str:
     return f"its class has no picture in train and {other}"
 
 
+def test_a_class_whose_only_picture_is_near_both_sides_is_named_too():
+    near = [*pictures("common", 1, 200, split="train"), *pictures("usual", 1, 201, split="test")]
+    bridge = pictures("rare", 1, 100)
+    for row, phash in zip([*near, *bridge], (0, 0xFF, 0x0F), strict=True):
+        row["phash"] = f"{phash:016x}"
+    draw([*COMMON_ROWS[1:], *near, *bridge])
+    assert rare()["left_out"] == ["rare"]
+    assert left_out()[bridge[0]["path"]].startswith("near data/images/")
+
+
 def test_a_class_whose_users_split_only_trains_is_kept_and_not_measured():
     assert draw([*COMMON_ROWS, *pictures("shy", 5, 100, split="train")])["shy"] == ["train"] * 5
     assert rare() == {"not_validated": ["shy"], "not_tested": ["shy"], "left_out": []}
