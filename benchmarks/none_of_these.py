@@ -18,7 +18,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from pawprint.exporting.graph import ExportGraph
+from pawprint.exporting.graph import ExportGraph, bank_rows
 from pawprint.judging.none_of_these import KEPT, draw_strangers, load_strangers
 from pawprint.params import load_params
 from pawprint.pictures.batches import Pictures, load_pictures
@@ -65,7 +65,7 @@ def compare(folder: str) -> None:
     strangers = {**draw_strangers(30, config.size), **load_strangers(folder, config, how)}
     outside = {kind: seen(pictures) for kind, pictures in strangers.items()}
     graph = ExportGraph(model, config).eval()
-    graph.remember(known)
+    graph.remember(known[bank_rows(train["label"])])
 
     print("score        stranger       pictures test kept  AUROC accepted")
     for name, score in scores(model, graph, known, train["label"].to_numpy()).items():

@@ -8,7 +8,7 @@ the value and what is allowed.
 import difflib
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +20,12 @@ from ruamel.yaml.error import YAMLError
 
 class StageError(Exception):
     """An error that the user can repair. The message names the thing and what to do."""
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Return the first `most` names in one line, and how many there are besides."""
+    shown = ", ".join(" ".join(name.split()) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 class Params(BaseModel):

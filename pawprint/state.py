@@ -5,20 +5,23 @@ They may be absent, but they are never misread: a file that is there and not und
 run with one line, and nothing rewrites what it could not parse.
 """
 
+import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pawprint.params import Params, StageError
+from pawprint.params import Params, StageError, listed
 from pawprint.tables import SPLITS, parse_rows, to_csv, write_bytes
 
 SIDES = Path("data/sides.csv")
 DECISIONS = Path("data/decisions.csv")
 ACTIONS = ("keep", "delete", "relabel")
 DECISION_COLUMNS = ("image", "action", "label", "by", "note")
+DRAWN_WITH = ("seed", "valid_pct", "test_pct", "near_duplicates")  # params that move pictures
 PHASH = re.compile(r"[0-9a-f]{16}")
 
 
@@ -29,6 +32,7 @@ class SplitParams(Params):
     valid_pct: float = Field(gt=0, lt=1)
     test_pct: float = Field(gt=0, lt=1)
     near_duplicates: int = Field(ge=0, le=16)
+    rare: Literal["keep", "drop", "fail"] = "keep"
 
     @model_validator(mode="after")
     def _leave_some_to_train(self) -> "SplitParams":
@@ -40,7 +44,7 @@ class SplitParams(Params):
 
     def drawn_with(self) -> str:
         """Return the params as one cell of data/sides.csv."""
-        return " ".join(f"{key}={value}" for key, value in self.model_dump().items())
+        return " ".join(f"{key}={getattr(self, key)}" for key in DRAWN_WITH)
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def read_sides(path: Path = SIDES) -> dict[str, Side]:
         if not side.image or not PHASH.fullmatch(side.phash):
             raise StageError(f"{path}, line {line}: image or phash is not one that split wrote")
         keys = {word.split("=")[0] for word in side.drawn_with.split()}
-        if not keys.issuperset(SplitParams.model_fields):
+        if not keys.issuperset(DRAWN_WITH):
             raise StageError(f"{path}, line {line}: drawn_with is cut: {side.drawn_with!r}")
         if sides.get(side.image, side) != side:
             other = sides[side.image]
@@ -139,12 +143,19 @@ def read_decisions(
             raise StageError(f"{path}, line {line}: relabel without a label")
         if decision["action"] == "relabel" and classes and decision["label"] not in classes:
             raise StageError(
-                f"{path}, line {line}: label is {decision['label']!r}; it should be "
-                f"{', '.join(classes)}"
+                f"{path}, line {line}: label is {decision['label']!r}; "
+                f"{suggest_class(decision['label'], classes)}"
             )
         decisions.pop(decision["image"], None)
         decisions[decision["image"]] = decision
     return decisions
+
+
+def suggest_class(label: str, classes: Sequence[str]) -> str:
+    """Return what a label that is no class should be, in one line for any number of classes."""
+    near = difflib.get_close_matches(label, classes, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{hint}it should be {listed(classes, most=10)}"
 
 
 def write_decisions(decisions: dict[str, dict[str, str]], path: Path = DECISIONS) -> None:

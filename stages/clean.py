@@ -9,11 +9,13 @@ metrics/clean.json.
 
 A person's decision (image, action keep / delete / relabel, label) always wins. The machine judges
 train and valid pictures only. The test split changes by a person's decision alone, so that its
-error means the same before and after. Odd ones out, faulty pictures and what goes with a label are
-listed, not touched. How they are found: label_errors.py, picture_faults.py and correlations.py in
-pawprint/judging.
+error means the same before and after. The machine takes no class's last picture of a split: that
+one is flagged. Odd ones out, faulty pictures and what goes with a label are listed, not touched.
+How they are found: label_errors.py, picture_faults.py and correlations.py in pawprint/judging.
 """
 
+import sys
+from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
@@ -25,7 +27,7 @@ from pawprint.judging.correlations import STRONG, Correlation, find_correlations
 from pawprint.judging.label_errors import judge_labels
 from pawprint.judging.near_duplicates import hamming, to_bits
 from pawprint.judging.picture_faults import list_faults, read_properties
-from pawprint.params import Params, StageError, load_params, run_stage
+from pawprint.params import Params, StageError, listed, load_params, run_stage
 from pawprint.pictures import picture_name
 from pawprint.state import DECISIONS, SplitParams, read_decisions
 from pawprint.tables import counts, read_table, write_json, write_table
@@ -82,14 +84,15 @@ def main() -> None:
         odd=params.odd,
         seed=seed,
     )
-    findings += apply(table, label_errors(judged, params))
+    findings += apply(table, spare_last(table, label_errors(judged, params)))
     copies = near_duplicates(table, hashes, split.near_duplicates, params)
     findings += apply(table, copies)
     findings += apply(table, odd_pictures(judged))
     findings += apply(table, faulty_pictures(properties))
 
     cleaned = table[table["action"] != "delete"]
-    refuse_lost_classes(before, cleaned)
+    refuse_nothing_left(cleaned)
+    say_lost_classes(before, cleaned)
     seen = cleaned[cleaned["split"] != "test"]
     correlations = find_correlations(seen.join(properties, on="path"))
     findings += shortcuts(correlations)
@@ -159,6 +162,27 @@ def label_errors(judged: pd.DataFrame, params: CleanParams) -> list[Finding]:
         reason = f"label error: looks like {row.suggestion} ({row.probability:.2f})"
         findings.append(Finding(row.path, action, label, reason))
     return findings
+
+
+def spare_last(table: pd.DataFrame, findings: list[Finding]) -> list[Finding]:
+    """Return findings in which none takes the last picture of a class in a split: it is flagged.
+
+    table: columns path, label, split and action, with what a person decided.
+    """
+    stay = table[table["action"] != "delete"]
+    left = Counter(zip(stay["label"], stay["split"], strict=True))
+    undecided = stay[stay["action"] == ""].set_index("path")
+    spared = []
+    for finding in findings:
+        if finding.action != "flag" and finding.path in undecided.index:
+            cell = tuple(undecided.loc[finding.path, ["label", "split"]])
+            left[cell] -= 1
+            if not left[cell]:
+                left[cell] = 1
+                reason = f"{finding.reason}; the last {cell[0]} in {cell[1]}"
+                finding = finding._replace(action="flag", label="", reason=reason)
+        spared.append(finding)
+    return spared
 
 
 def near_duplicates(
@@ -240,13 +264,26 @@ def list_findings(findings: list[Finding], before: pd.DataFrame) -> pd.DataFrame
     return listed[columns].sort_values(["path", "reason"])
 
 
-def refuse_lost_classes(before: pd.DataFrame, after: pd.DataFrame) -> None:
-    """Raise StageError if cleaning took the last picture of a class in a split."""
+def refuse_nothing_left(cleaned: pd.DataFrame) -> None:
+    """Raise StageError if fewer than two classes train, or no picture validates or is tested."""
+    classes = cleaned.loc[cleaned["split"] == "train", "label"].nunique()
+    if classes < 2:
+        raise StageError(f"cleaning leaves {classes} class(es) in train; see {DECISIONS}")
+    for split in ("valid", "test"):
+        if split not in set(cleaned["split"]):
+            raise StageError(f"cleaning leaves no picture in {split}; see {DECISIONS}")
+
+
+def say_lost_classes(before: pd.DataFrame, after: pd.DataFrame) -> None:
+    """Say on stderr from which splits a person's decisions took the last picture of a class."""
     had = set(zip(before["label"], before["split"], strict=True))
     kept = set(zip(after["label"], after["split"], strict=True))
-    for label, split in sorted(had - kept):
-        raise StageError(
-            f"cleaning leaves no '{label}' in {split}; set clean.auto: flag, or gather more of it"
+    lost = [f"{label} ({split})" for label, split in sorted(had - kept)]
+    if lost:
+        print(
+            f"clean: decisions take the last picture of {len(lost)} class(es): {listed(lost)}; "
+            "a class that does not train is not recognised by the retrained model",
+            file=sys.stderr,
         )
 
 

@@ -20,6 +20,7 @@ import torch
 from pawprint.judging.baselines import BaselineParams, pixel_answers
 from pawprint.judging.comparison import compare_pair
 from pawprint.judging.errors import BASELINES, CANDIDATES, MODELS, error_of
+from pawprint.judging.figures import confusion_table
 from pawprint.judging.tta import EvaluateParams, answer, load_questions
 from pawprint.params import load_params, run_stage
 from pawprint.tables import read_table, write_bytes, write_json, write_table
@@ -58,7 +59,7 @@ def main() -> None:
     better = min(CANDIDATES, key=lambda name: on_valid[name]["wrong"])
     write_bytes("models/better.safetensors", Path(f"models/{better}.safetensors").read_bytes())
 
-    confusion = as_cleaned[["label", "retrained"]].set_axis(["actual", "predicted"], axis=1)
+    confusion = confusion_table(as_cleaned.assign(prediction=as_cleaned["retrained"]))
     write_table("data/test_predictions.csv", as_gathered)
     write_table("metrics/test_confusion.csv", confusion)
     write_json(

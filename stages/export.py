@@ -22,7 +22,14 @@ import pandas as pd
 import torch
 
 from pawprint.exporting.card import SHIPPED, model_card
-from pawprint.exporting.graph import TOLERANCE, build_graph, check_onnx, run_onnx, to_onnx
+from pawprint.exporting.graph import (
+    TOLERANCE,
+    bank_rows,
+    build_graph,
+    check_onnx,
+    run_onnx,
+    to_onnx,
+)
 from pawprint.exporting.int8 import quantize
 from pawprint.judging.errors import error_of
 from pawprint.judging.none_of_these import (
@@ -91,10 +98,11 @@ def main() -> None:
     valid_pictures, test_pictures = load_rows(valid, config), load_rows(test, config)
 
     # the graph, calibrated on valid, and the candidate that valid prefers
+    known = train.iloc[bank_rows(train["label"])]
     if name == "linear":  # the frozen body has seen them all
-        bank, seen = (features_of(rows) for rows in (train, valid))
+        bank, seen = (features_of(rows) for rows in (known, valid))
     else:
-        bank = compute_features(model, load_rows(train, config), config, device)
+        bank = compute_features(model, load_rows(known, config), config, device)
         seen = compute_features(model, valid_pictures, config, device)
     targets = torch.tensor(valid["label"].map(config.classes.index).tolist())
     graph = build_graph(model, config, bank, seen, targets)

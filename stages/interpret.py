@@ -2,8 +2,9 @@
 
 Reads models/first.safetensors, metrics/baseline.json, data/split.csv, data/properties.csv and
 data/images. Writes data/predictions.csv (one row per train and valid picture),
-metrics/interpret.json, metrics/confusion.csv, metrics/reliability.csv, plots/*.png and report.html,
-one file that works offline.
+metrics/interpret.json, metrics/classes.csv (precision and recall of each class, empty if not
+measured), metrics/confusion.csv, metrics/reliability.csv, plots/*.png and report.html, one file
+that works offline.
 
 All figures are of the valid split. The test split is not opened here: it stays unseen until
 evaluate.
@@ -14,7 +15,7 @@ import torch
 from pydantic import Field
 
 from pawprint.judging.correlations import find_correlations
-from pawprint.judging.figures import reliability, summarise, tabulate
+from pawprint.judging.figures import confusion_table, reliability, summarise, tabulate
 from pawprint.judging.grad_cam import grad_cam, overlay
 from pawprint.judging.grids import picture_grid
 from pawprint.judging.picture_faults import list_faults, read_properties
@@ -57,10 +58,11 @@ def main() -> None:
     figures = summarise(valid, classes)
     right = valid["label"] == valid["prediction"]
     bins = reliability(valid["probability"].to_numpy(), right.to_numpy())
-    pairs = valid[["label", "prediction"]].set_axis(["actual", "predicted"], axis=1)
-    write_json("metrics/interpret.json", figures)
+    by_class = pd.DataFrame.from_dict(figures["classes"], orient="index")
+    write_json("metrics/interpret.json", {k: v for k, v in figures.items() if k != "classes"})
+    write_table("metrics/classes.csv", by_class.rename_axis("class").reset_index())
     write_table("metrics/reliability.csv", pd.DataFrame(bins))
-    write_table("metrics/confusion.csv", pairs)
+    write_table("metrics/confusion.csv", confusion_table(valid))
 
     # the pictures: confusion matrix, top losses, most correct
     worst = valid.sort_values(["loss", "path"], ascending=[False, True]).head(params.top_losses)

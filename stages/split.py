@@ -15,7 +15,9 @@ pictures of one `group` of the user's own. Pictures that are absent count too: a
 gets the side of the picture it replaces. A `split` of the user's own wins over everything.
 
 A new picture that is near a training picture and near a test picture would join two groups with
-different sides. It is left out, and listed in data/left_out.csv with the reason.
+different sides. It is left out, and listed in data/left_out.csv with the reason. So are the
+pictures of a class that never trains, and with `split.rare: drop` those of every rare class:
+pawprint/judging/rare.py.
 """
 
 import hashlib
@@ -26,6 +28,14 @@ import numpy as np
 import pandas as pd
 
 from pawprint.judging.near_duplicates import find_groups, near_function
+from pawprint.judging.rare import (
+    ORDER,
+    choose_left_out,
+    find_rare,
+    refuse_empty_splits,
+    say_rare,
+    without,
+)
 from pawprint.params import StageError, load_params, run_stage
 from pawprint.pictures import picture_name
 from pawprint.state import SIDES, Side, SplitParams, read_sides, write_sides
@@ -48,7 +58,18 @@ def main() -> None:
     own_groups = kept["group"]
     kept = kept.assign(group=[picture_name(kept["path"][first]) for first in groups])
     kept["split"] = assign(kept, params)
-    refuse_empty_cells(kept, params)
+
+    # rare classes: those without a picture in some split
+    aside = left_out.loc[left_out["reason"] != "", ["label"]].assign(split="")
+    rare = find_rare(pd.concat([kept[["label", "split"]], aside]))
+    if params.rare == "fail":
+        refuse_empty_cells(kept, params)
+    gone = choose_left_out(rare, params.rare)
+    because = left_out["label"].map(gone).fillna("")
+    left_out["reason"] = left_out["reason"].where(left_out["reason"] != "", because)
+    kept = kept[~kept["label"].isin(list(gone))]
+    refuse_empty_splits(kept, gone)
+    say_rare(rare, gone)
 
     # the sides: new lines, after a word about those that change
     sides = sides_of(kept.assign(group=own_groups), remembered, params)
@@ -56,6 +77,7 @@ def main() -> None:
     watch.refuse_changes()
     write_sides({**remembered, **sides})
 
+    # the tables, and the counts
     table = kept.sort_values("path")[["path", "label", "group", "split"]]
     counts = pd.crosstab(table["label"], table["split"])[list(SPLITS)]
     write_table("data/split.csv", table, durable=True)
@@ -65,6 +87,11 @@ def main() -> None:
         {
             "near_duplicates": int(len(table) - table["group"].nunique()),
             "left_out": int((left_out["reason"] != "").sum()),
+            "rare": {
+                "not_validated": without("valid", rare, gone),
+                "not_tested": without("test", rare, gone),
+                "left_out": list(gone),
+            },
             **{
                 split: {"pictures": int(counts[split].sum()), "labels": counts[split].to_dict()}
                 for split in SPLITS
@@ -130,7 +157,8 @@ def assign(images: pd.DataFrame, params: SplitParams) -> list[str]:
     """Return the split of every picture; those that have none yet are drawn.
 
     images: columns path, label, group, and split ("" to be drawn).
-    A group goes, in hashed order, to the split that its label lacks most against the shares wanted.
+    A group goes, in hashed order, to the split that its label lacks most against the shares wanted;
+    if a label of it has fewer groups than there are splits, to the first of ORDER without that one.
     """
     refuse_unknown_splits(images)
     share = {
@@ -139,6 +167,7 @@ def assign(images: pd.DataFrame, params: SplitParams) -> list[str]:
         "test": params.test_pct,
     }
     total = images["label"].value_counts()
+    groups_of = images.groupby("label")["group"].nunique()
     have: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(SPLITS, 0))
     chosen: dict[str, str] = {}
     members = {name: part for name, part in images.groupby("group", sort=False)}
@@ -157,8 +186,13 @@ def assign(images: pd.DataFrame, params: SplitParams) -> list[str]:
     # draw the others
     for name in sorted(fresh, key=lambda group: draw_order(group, params.seed)):
         label = members[name]["label"].iloc[0]
-        lack = {split: share[split] * total[label] - have[label][split] for split in SPLITS}
-        chosen[name] = max(SPLITS, key=lambda split: lack[split] / share[split])
+        rarest = min(members[name]["label"], key=lambda each: (groups_of[each], each))
+        if groups_of[rarest] < len(SPLITS):
+            free = (split for split in ORDER if not have[rarest][split])
+            chosen[name] = next(free, ORDER[0])
+        else:
+            lack = {split: share[split] * total[label] - have[label][split] for split in SPLITS}
+            chosen[name] = max(SPLITS, key=lambda split: lack[split] / share[split])
         for each in members[name]["label"]:
             have[each][chosen[name]] += 1
     return [own or chosen[name] for name, own in zip(images["group"], images["split"], strict=True)]
@@ -229,7 +263,7 @@ def refuse_empty_cells(images: pd.DataFrame, params: SplitParams) -> None:
                 raise StageError(
                     f"class '{label}' has {row.sum()} picture(s) and none of them in {split}"
                     f"{share}; gather at least {needed(params)} pictures per class that are not "
-                    "near duplicates of each other, or change the shares"
+                    "near duplicates of each other, change the shares, or set split.rare: keep"
                 )
 
 

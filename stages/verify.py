@@ -13,6 +13,7 @@ blurred picture is kept: its faults are listed for a person, see pawprint/pictur
 """
 
 import shutil
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -27,7 +28,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from tqdm import tqdm
 
 from pawprint.compute import cores
-from pawprint.params import StageError, load_params, run_stage
+from pawprint.params import StageError, listed, load_params, run_stage
 from pawprint.pictures.hashing import perceptual_hash
 from pawprint.pictures.lossless import strip_jpeg
 from pawprint.pictures.opening import AS_STORED, Preparation, Range, Unusable, open_picture
@@ -39,6 +40,7 @@ IMAGES = Path("data/images")
 KEPT = ["path", "label", "sha256", "width", "height", "phash", "url", "split", "group"]
 REJECTED = ["url", "label", "path", "reason", "detail"]
 DARK, LIGHT = 25, 230  # a deep picture that is all darker, or all lighter, has the wrong range
+RARE = 3  # files; a class of fewer may turn out to have no picture
 KINDS = ("unsigned", "signed", "float")
 
 Row = dict[str, Any]
@@ -202,17 +204,26 @@ def store(image: Image.Image, file: Path, path: Path, quality: int) -> None:
 
 
 def refuse_lost_classes(images: pd.DataFrame, rejected: pd.DataFrame) -> None:
-    """Raise StageError if a class had files and has no pictures, or if fewer than two are left."""
-    for label in sorted(set(rejected["label"]) - set(images["label"])):
-        reasons = rejected.loc[rejected["label"] == label, "reason"]
-        commonest = reasons.value_counts()
-        raise StageError(
-            f"class '{label}': none of its {len(reasons)} files can be used, most often because "
-            f"of '{commonest.index[0]}' ({commonest.iloc[0]}); see data/rejected.csv"
-        )
+    """Raise StageError if a class had files and has no pictures, or if fewer than two are left.
+
+    A rare class, of fewer than RARE files, is no reason to stop: stderr names it.
+    """
+    gone = set(rejected["label"]) - set(images["label"])
+    why = {str(label): each for label, each in rejected.groupby("label")["reason"] if label in gone}
+    rare = [f"{label} ({each.iloc[0]})" for label, each in why.items() if len(each) < RARE]
+    for label, reasons in why.items():
+        if len(reasons) >= RARE:
+            commonest = reasons.value_counts()
+            raise StageError(
+                f"class '{label}': none of its {len(reasons)} files can be used, most often "
+                f"because of '{commonest.index[0]}' ({commonest.iloc[0]}); see data/rejected.csv"
+            )
     if images["label"].nunique() < 2:
         found = len(images) + len(rejected)
         raise StageError(f"of {found} pictures, {len(images)} can be used: too few; see data/raw")
+    if rare:
+        said = f"verify: {len(rare)} class(es) without a usable file: {listed(rare)}"
+        print(said, file=sys.stderr)
 
 
 def refuse_extremes(stored: list[str], ranges: dict[str, Range]) -> None:

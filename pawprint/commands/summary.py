@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pawprint.judging.errors import NAMES, describe_error
+from pawprint.params import listed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,16 +25,16 @@ def summary(root: Path) -> str:
 
     root: the project's folder. Exits with one line if the pipeline has not run to the end.
     """
-    judged, exported = (
-        read_metrics(root / "metrics/evaluate.json"),
-        read_metrics(root / "metrics/export.json"),
+    judged, exported, split = (
+        read_metrics(root / f"metrics/{name}.json") for name in ("evaluate", "export", "split")
     )
     try:
-        return "\n".join([*error_lines(judged), *places(exported["model"])])
+        lines = [*error_lines(judged), *rare_lines(split["rare"]["not_tested"])]
+        return "\n".join([*lines, *places(exported["model"])])
     except (KeyError, TypeError, ValueError):
         sys.exit(
-            "pawprint: metrics/evaluate.json and metrics/export.json are not those of this "
-            "version; `dvc repro` makes them"
+            "pawprint: metrics/evaluate.json, metrics/export.json and metrics/split.json are not "
+            "those of this version; `dvc repro` makes them"
         )
 
 
@@ -60,6 +61,13 @@ def error_lines(judged: dict[str, Any]) -> list[str]:
     if cleaned["summary"] != gathered["summary"]:
         lines.append(f"with the labels as cleaned: {cleaned['summary']}")
     return lines
+
+
+def rare_lines(classes: list[str]) -> list[str]:
+    """Return a line about the classes without a test picture, if there are any."""
+    if not classes:
+        return []
+    return [f"{len(classes)} class(es) without a test picture, not measured: {listed(classes)}"]
 
 
 def places(model: str) -> list[str]:

@@ -9,11 +9,14 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pawprint.exporting.shipped.predict import title_of
 from pawprint.params import load_yaml
 from pawprint.training.recipe import TrainParams
 from pawprint.training.stored import ModelConfig
 
 SHIPPED = Path("pawprint/exporting/shipped")
+NAMED = 30  # classes up to which the card names all in its first lines
+PAIRS = 20  # confused pairs that it lists at most
 
 
 def model_card(
@@ -30,13 +33,17 @@ def model_card(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    counts = pd.crosstab(split["label"], split["split"]).to_dict("index")
     return environment.get_template("README.md.j2").render(
-        title=" or ".join(config.classes) + "?",
+        title=title_of(config.classes),
+        named=NAMED,
+        pairs=PAIRS,
         classes=config.classes,
         config=asdict(config),
         params=params,
         pictures=split["split"].value_counts().to_dict(),
-        counts=pd.crosstab(split["label"], split["split"]).to_dict("index"),
+        counts=counts,
+        not_tested=[name for name in config.classes if not counts[name]["test"]],
         hashes=dependencies(),
         **figures,
     )

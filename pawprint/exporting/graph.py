@@ -8,6 +8,7 @@ Source: Sun et al., "Out-of-distribution detection with deep nearest neighbors",
 
 import io
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from pawprint.training.model import Head, body, normalise
 from pawprint.training.stored import ModelConfig
 
 NEIGHBOURS = 5
-BANK = 1000  # training pictures to compare with, at most; 5 MB of features for lite0
+BANK = 1000  # training pictures to compare with; 5 MB of features for lite0
 OUTPUTS = ("probabilities", "none_score")
 TOLERANCE = 1e-4  # largest difference allowed between an output of ONNX and the same of torch
 
@@ -57,12 +58,24 @@ class ExportGraph(nn.Module):
         return probabilities, 1 - nearest.mean(dim=1)
 
     def remember(self, features: Tensor) -> None:
-        """Keep training features (N, F), at most BANK of them, evenly spaced."""
-        self.bank = F.normalize(features[evenly_spaced(len(features), BANK)])
+        """Keep the features (N, F) of training pictures, see `bank_rows`."""
+        self.bank = F.normalize(features)
 
     def calibrate(self, features: Tensor, targets: Tensor) -> None:
         """Set the temperature from valid features (M, F) and targets (M,)."""
         self.temperature = torch.tensor(fit_temperature(self.head(features), targets))
+
+
+def bank_rows(labels: Sequence[str]) -> np.ndarray:
+    """Return which training pictures are compared with: at most BANK, evenly spaced.
+
+    To these come the first pictures of classes that they miss: without any, a rare class would be
+    "none of these". labels: of the training pictures, (N,).
+    """
+    of = np.asarray(labels)
+    chosen = evenly_spaced(len(of), BANK)
+    names, first = np.unique(of, return_index=True)
+    return np.union1d(chosen, first[~np.isin(names, of[chosen])])
 
 
 @torch.no_grad()
@@ -71,8 +84,8 @@ def build_graph(
 ) -> ExportGraph:
     """Return the graph to export. The test split chooses nothing in it.
 
-    bank: features (N, F) of the training pictures; seen, targets: features (M, F) of the valid
-    pictures and their class indexes (M,), which set the temperature.
+    bank: features (N, F) of the training pictures to compare with; seen, targets: features (M, F)
+    of the valid pictures and their class indexes (M,), which set the temperature.
     """
     graph = ExportGraph(model.cpu(), config).eval()
     graph.remember(bank)

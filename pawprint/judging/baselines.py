@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 from pydantic import Field
+from scipy.spatial.distance import cdist
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -57,9 +58,9 @@ def mean_picture(paths: list[str], size: int) -> np.ndarray:
 
 def distances(image: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the L1 and L2 distance, (classes,) each, of (S, S, 3) to means (classes, S, S, 3)."""
-    difference = means - image
-    l1 = np.abs(difference).mean(axis=(1, 2, 3))
-    l2 = np.sqrt((difference**2).mean(axis=(1, 2, 3)))
+    rows, row = means.reshape(len(means), -1), image.reshape(1, -1)
+    l1 = cdist(rows, row, "cityblock")[:, 0] / image.size
+    l2 = cdist(rows, row, "euclidean")[:, 0] / np.sqrt(image.size)
     return l1, l2
 
 

@@ -6,6 +6,9 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from pawprint.judging.errors import error_of
 
+MATRIX = 30  # classes up to which a confusion matrix is shown whole
+OTHERS = "(other classes)"
+
 
 def tabulate(table: pd.DataFrame, probabilities: np.ndarray, classes: list[str]) -> pd.DataFrame:
     """Return data/predictions.csv, one row per picture.
@@ -32,13 +35,22 @@ def tabulate(table: pd.DataFrame, probabilities: np.ndarray, classes: list[str])
 
 
 def summarise(answers: pd.DataFrame, classes: list[str]) -> dict[str, object]:
-    """Return the error and its interval, mean loss, calibration error, and figures per class."""
+    """Return the error and its interval, mean loss, calibration error, and figures per class.
+
+    The recall of a class without a picture is not measured: None, and so is its precision unless
+    other pictures are taken for it.
+    """
     wrong = (answers["label"] != answers["prediction"]).to_numpy()
     precision, recall, _, support = precision_recall_fscore_support(
         answers["label"], answers["prediction"], labels=classes, zero_division=0
     )
+    predicted = set(answers["prediction"])
     per_class = {
-        name: {"precision": float(p), "recall": float(r), "support": int(n)}
+        name: {
+            "precision": float(p) if n or name in predicted else None,
+            "recall": float(r) if n else None,
+            "support": int(n),
+        }
         for name, p, r, n in zip(classes, precision, recall, support, strict=True)
     }
     return {
@@ -86,6 +98,23 @@ def confusion_matrix(valid: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     return counts.reindex(index=classes, columns=classes, fill_value=0)
 
 
+def confusion_table(answers: pd.DataFrame) -> pd.DataFrame:
+    """Return metrics/confusion.csv for DVC's confusion matrix: columns actual and predicted.
+
+    answers: columns label and prediction. Above MATRIX classes, the most confused keep their names
+    and the others are OTHERS, so that the matrix stays legible.
+    """
+    pairs = answers[["label", "prediction"]].set_axis(["actual", "predicted"], axis=1)
+    classes = set(pairs["actual"]) | set(pairs["predicted"])
+    if len(classes) <= MATRIX:
+        return pairs
+    confused = [
+        name for actual, predicted, _ in most_confused(answers) for name in (actual, predicted)
+    ]
+    named = list(dict.fromkeys(confused))[: MATRIX - 1]
+    return pairs.where(pairs.isin(named), OTHERS)
+
+
 def most_confused(valid: pd.DataFrame) -> list[tuple[str, str, int]]:
     """Return (actual, predicted, pictures) of the confused pairs, the most frequent first."""
     wrong = valid[valid["label"] != valid["prediction"]]
@@ -95,5 +124,14 @@ def most_confused(valid: pd.DataFrame) -> list[tuple[str, str, int]]:
 
 
 def worst_classes(figures: dict) -> list[tuple[str, dict]]:
-    """Return the classes and their figures, from `summarise`, the lowest recall first."""
-    return sorted(figures["classes"].items(), key=lambda item: (item[1]["recall"], item[0]))
+    """Return the classes and their figures, from `summarise`, the lowest recall first.
+
+    Of equal ones, those with more pictures come first. Classes without a picture are left out.
+    """
+    measured = [(name, of) for name, of in figures["classes"].items() if of["support"]]
+    return sorted(measured, key=lambda item: (item[1]["recall"], -item[1]["support"], item[0]))
+
+
+def not_measured(figures: dict) -> list[str]:
+    """Return the classes without a picture, from `summarise`: they have no error of their own."""
+    return [name for name, of in figures["classes"].items() if not of["support"]]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from PIL import Image, ImageDraw, ImageOps
 
-from pawprint.judging.fonts import choose_font
+from pawprint.judging.fonts import AnyFont, choose_font
 from pawprint.pictures.opening import AS_STORED, open_picture
 
 TILE, LINE = 176, 20  # pixels a side of a picture's place, and the height of a line of its caption
@@ -35,11 +35,27 @@ def tiles(
         x, y = i % columns * TILE, i // columns * height
         grid.paste(image.resize((TILE - 4, TILE - 4)), (x + 2, y + 2))
         font, text = choose_font(caption, size=13)
+        text = "\n".join(shorten(line, font) for line in text.split("\n"))
         below = (x + TILE // 2, y + TILE)
         draw.multiline_text(below, text, "black", font, anchor="ma", align="center", spacing=2)
     buffer = io.BytesIO()
     grid.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def shorten(line: str, font: AnyFont, width: int = TILE - 4) -> str:
+    """Return a line cut to a width in pixels, each of its parts between slashes alike."""
+    if font.getlength(line) <= width:
+        return line
+    parts, gap = line.split(" / "), font.getlength(" / ")
+    room = (width - gap * (len(parts) - 1)) / len(parts)
+    cut = []
+    for part in parts:
+        if font.getlength(part) > room:
+            fits = (n for n in range(len(part), 0, -1) if font.getlength(part[:n] + "..") <= room)
+            part = part[: next(fits, 1)] + ".."
+        cut.append(part)
+    return " / ".join(cut)
 
 
 def load_tile(path: str) -> Image.Image:

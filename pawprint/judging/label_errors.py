@@ -19,7 +19,8 @@ from sklearn.preprocessing import StandardScaler
 
 from pawprint.params import StageError
 
-DRAWS, MANY = 5, 10_000  # drawings of the folds; fewer if they would judge more than MANY in all
+# drawings of the folds; fewer if they would judge more than MANY pictures, each about 100 classes
+DRAWS, MANY = 5, 10_000
 
 
 def judge_labels(
@@ -82,7 +83,8 @@ def out_of_fold(
     if folds < 2:
         return own
     # a single drawing of the folds judges by luck if pictures are few: take the mean of several
-    draws = int(np.clip(MANY // len(target), 1, DRAWS))
+    work = len(target) * max(1, own.shape[1] // 100)
+    draws = int(np.clip(MANY // work, 1, DRAWS))
 
     # turn the features: no more columns than pictures, and the same to a linear model
     scaled = StandardScaler().fit_transform(seen) / np.sqrt(seen.shape[1])

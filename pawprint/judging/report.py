@@ -14,19 +14,25 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageOps
 
 from pawprint.judging.correlations import STRONG, Correlation, strongest
 from pawprint.judging.errors import BASELINES, NAMES
-from pawprint.judging.figures import confusion_matrix, most_confused, worst_classes
+from pawprint.judging.figures import (
+    MATRIX,
+    confusion_matrix,
+    most_confused,
+    not_measured,
+    worst_classes,
+)
 from pawprint.judging.fonts import choose_file
 from pawprint.judging.picture_faults import Fault
 from pawprint.pictures.opening import AS_STORED, open_picture
 
 THUMBNAIL = 160  # pixels a side
 SHOWN = 8  # pictures in each of the smaller grids
-MATRIX = 30  # classes up to which the confusion matrix is shown whole, and every class its pictures
-WORST = 20  # pairs and classes that are listed above that
+WORST = 20  # pairs and classes that are listed of more than MATRIX classes
 
 
 def render(
@@ -70,6 +76,7 @@ def render(
         bins=bins,
         most_confused=most_confused(valid)[:WORST],
         worst_classes=worst_classes(figures)[:WORST],
+        not_measured=not_measured(figures),
         worst=top_losses,
         galleries=grids,
         n_valid=figures["pictures"],
@@ -81,9 +88,9 @@ def render(
 
 
 def shown_classes(figures: dict, classes: list[str]) -> list[str]:
-    """Return the classes that get pictures of their own: all, or of many the worst."""
+    """Return the classes that get pictures of their own: all with any, or of many the worst."""
     if len(classes) <= MATRIX:
-        return classes
+        return [name for name in classes if figures["classes"][name]["support"]]
     return [name for name, _ in worst_classes(figures)[:WORST]]
 
 
@@ -162,6 +169,7 @@ def draw_pairs(figure: Figure, pairs: list[tuple[str, str, int]]) -> None:
     axes = figure.add_subplot(xlabel="pictures", title="actual as predicted")
     axes.barh(range(len(pairs)), [count for _, _, count in pairs], color="#a3521d")
     name_ticks(axes.yaxis, [f"{actual} as {predicted}" for actual, predicted, _ in pairs])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.invert_yaxis()
 
 

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pawprint.params import StageError
+from pawprint.params import StageError, listed
 from pawprint.sources import Found
 from pawprint.sources.labels import LabelOptions, label_files, missing_format
-from pawprint.sources.names import is_hidden, listed, printable
+from pawprint.sources.names import is_hidden, printable
 from pawprint.sources.user_tables import read_list
 
 

@@ -10,9 +10,9 @@ from typing import Literal
 
 from pydantic import field_validator, model_validator
 
-from pawprint.params import Params, StageError
+from pawprint.params import Params, StageError, listed
 from pawprint.pictures.formats import looks_like_picture
-from pawprint.sources.names import check_label, is_other_picture, listed
+from pawprint.sources.names import check_label, is_other_picture
 from pawprint.sources.user_tables import parse_user_table
 
 Split = Literal["train", "valid", "test"]

@@ -2,10 +2,10 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from pawprint.params import StageError
+from pawprint.params import listed as listed
 
 MAX_NAME = 255  # bytes of a file's or folder's name, on most file systems
 MAX_PATH = 4000  # bytes of a whole path; Linux takes 4096
@@ -58,9 +58,3 @@ def is_hidden(name: str) -> bool:
 def is_other_picture(name: str) -> bool:
     """Return whether a file's name is that of a picture in a format that is not read."""
     return bool(OTHER_PICTURES.fullmatch(PurePosixPath(name).suffix.lower()))
-
-
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """Return the first `most` names in one line, and how many there are besides."""
-    shown = ", ".join(" ".join(name.split()) for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pawprint.params import listed
 from pawprint.sources import PARTIAL
 from pawprint.sources.lock import LOCK, Row, write_lock
-from pawprint.sources.names import listed
 from pawprint.tables import counts, write_json
 
 REPORT = PARTIAL / "gathered.csv"  # as data/gathered.csv, of a run that failed
@@ -53,7 +53,7 @@ def say_too_few(rows: Sequence[Row], minimum: int, is_remote: bool) -> str:
     if not few:
         return ""
     lost = [row for row in rows if row.label in few and row.status != "ok"]
-    numbers = ", ".join(f"{number} {label}" for label, number in few.items())
+    numbers = listed([f"{number} {label}" for label, number in few.items()], most=10)
     said = f"gather.min_per_class is {minimum}, but there are {numbers}"
     if lost:
         files = listed([f"{row.url} ({row.status}: {row.reason})" for row in lost])

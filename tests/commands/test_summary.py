@@ -19,7 +19,18 @@ def metrics(tmp_path: Path) -> Path:
     evaluated = {"as_gathered": judged, "as_cleaned": {**judged, "summary": "as cleaned"}}
     (folder / "evaluate.json").write_text(json.dumps(evaluated))
     (folder / "export.json").write_text(json.dumps({"model": "retrained"}))
+    (folder / "split.json").write_text(json.dumps({"rare": {"not_tested": []}}))
     return folder
+
+
+def test_classes_without_a_test_picture_are_a_line_and_many_of_them_are_counted(metrics: Path):
+    names = [f"class {i}" for i in range(300)]
+    (metrics / "split.json").write_text(json.dumps({"rare": {"not_tested": names}}))
+    done = pawprint("summary", metrics.parent)
+    assert (
+        "300 class(es) without a test picture, not measured: class 0, class 1, class 2, class 3, "
+        "class 4 and 295 more"
+    ) in done.stdout.splitlines()
 
 
 def test_every_model_is_a_line_with_its_interval(metrics: Path):
@@ -32,7 +43,7 @@ def test_every_model_is_a_line_with_its_interval(metrics: Path):
     assert "export/      the retrained model as ONNX" in lines[-1]
 
 
-@pytest.mark.parametrize("file", ["evaluate.json", "export.json"])
+@pytest.mark.parametrize("file", ["evaluate.json", "export.json", "split.json"])
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pawprint.exporting.shipped import predict
 from tests.support.exported import picture, write_export
 from tests.support.project import ROOT
 
@@ -45,6 +46,20 @@ def test_a_bad_first_file_is_a_line_and_the_others_are_answered(folder: Path, ba
     first, second = done.stdout.splitlines()
     assert first.startswith(f"{bad}  error: ")
     assert second.startswith("red.png red=")
+
+
+def test_of_many_classes_the_five_likeliest_are_printed(monkeypatch, capsys):
+    chances = {f"class {i}": i / 1000 for i in range(40)}
+    answer = {"none": False, "probabilities": chances}
+    monkeypatch.setattr(predict, "Classifier", lambda: lambda name: answer)
+    assert predict.main(["x.jpg"]) == 0
+    likeliest = " ".join(f"class {i}={i / 1000:.3f}" for i in range(39, 34, -1))
+    assert capsys.readouterr().out == f"x.jpg {likeliest}\n"
+
+
+def test_the_title_is_a_short_line_for_any_number_of_classes():
+    assert predict.title_of(["black", "grizzly", "teddy"]) == "black or grizzly or teddy?"
+    assert predict.title_of([f"class {i}" for i in range(1000)]) == "Which of 1000 classes?"
 
 
 def test_no_file_is_answered_with_the_usage(folder: Path):

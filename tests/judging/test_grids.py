@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from pawprint.judging import fonts
-from pawprint.judging.grids import tiles
+from pawprint.judging.grids import TILE, shorten, tiles
 
 WHITE = Image.new("RGB", (8, 8), "white")
 
@@ -46,3 +46,16 @@ def test_captions_in_ascii_are_drawn_as_before_whatever_fonts_there_are(monkeypa
 
 def test_the_same_captions_give_the_same_bytes():
     assert draw("медведь", "猫") == draw("медведь", "猫")
+
+
+def test_long_names_are_cut_alike_and_reach_into_no_other_tile():
+    font, _ = fonts.choose_font("a", size=13)
+    assert shorten("red / green", font) == "red / green"
+    line = "american_staffordshire_terrier / staffordshire_bullterrier"
+    cut = shorten(line, font)
+    assert font.getlength(cut) <= TILE
+    one, other = cut.split(" / ")
+    assert one.startswith("american_")
+    assert other.startswith("staffords")
+    assert one.endswith("..")
+    assert shorten("w" * 300, font).endswith("w..")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
 from pawprint.judging.correlations import Correlation
@@ -121,6 +122,21 @@ def test_the_report_says_in_words_what_goes_with_a_label_and_how_strongly(tmp_pa
     places = [page.index(text) for text in order]
     assert places == sorted(places)
     assert "300 to 400" not in page, "of each trait the strongest, and every strong one"
+
+
+@pytest.mark.parametrize("classes", [4, 40])
+def test_classes_without_a_valid_picture_are_said_to_be_not_measured(classes: int, tmp_path: Path):
+    valid, names = many(classes)
+    Image.new("RGB", (20, 20)).save(tmp_path / "x.jpg")
+    valid["path"] = str(tmp_path / "x.jpg")
+    names = [*names, "shy one", "shy two"]
+    figures = summarise(valid, names)
+    baselines = {name: {"error_rate": 0.5} for name in BASELINES}
+    page = render(figures, valid, valid.head(0), [], [], baselines, names, [], [])
+    assert f"2 of {classes + 2} classes have no valid picture" in page
+    assert "<p>shy one, shy two</p>" in page
+    assert page.count("<td>not measured</td>") == (4 if classes <= 30 else 0)
+    assert "shy one: most correct" not in page
 
 
 def test_labels_in_any_script_and_with_a_dollar_are_drawn():

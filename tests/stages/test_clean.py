@@ -15,6 +15,7 @@ from pawprint.params import StageError, load_params
 from pawprint.pictures.batches import load_pictures
 from pawprint.pictures.properties import find_faults, measure
 from pawprint.sources.sample import truth
+from pawprint.state import read_decisions
 from pawprint.tables import read_table, write_table
 from pawprint.training.inference import describe_pictures
 from pawprint.training.model import create_model
@@ -364,9 +365,49 @@ def test_properties_of_other_pictures_are_an_error_that_says_what_to_do(world: P
         run("flag")
 
 
-def test_a_class_that_cleaning_would_empty_is_an_error_that_names_it(world: Path):
-    with pytest.raises(StageError, match="cleaning leaves no 'b' in valid"):
-        run("drop", "drop", f"{name(22)},delete,,ada,", f"{name(23)},delete,,ada,")
+def test_the_machine_takes_no_last_picture_of_a_class_in_a_split(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+):
+    split = read_table("data/split.csv")
+    rare = [path(i, "a") for i in (4, 5)]
+    for each, side in zip(rare, ("train", "valid"), strict=True):
+        split.loc[split["path"] == each, ["label", "split"]] = ["rare", side]
+    write_table("data/split.csv", split)
+    for auto in ("drop", "relabel"):
+        cleaned, findings, figures = run(auto, "flag")
+        assert cleaned.loc[[4, 5], "label"].tolist() == ["rare", "rare"]
+        assert findings.loc[[4, 5], "action"].tolist() == ["flag", "flag"]
+        assert findings.loc[4, "reason"] == (
+            "label error: looks like b (0.90); the last rare in train"
+        )
+        assert figures["flagged"]["label error"] == 2
+
+
+def test_of_suspects_that_are_a_class_whole_all_but_one_go_and_a_persons_word_counts(world: Path):
+    split = read_table("data/split.csv")
+    split.loc[split["path"].isin([path(i, "a") for i in (4, 5)]), "label"] = "rare"
+    write_table("data/split.csv", split)
+    cleaned, _, _ = run("drop", "flag")
+    assert (4 in cleaned.index) + (5 in cleaned.index) == 1
+    cleaned, _, _ = run("drop", "flag", f"{name(4)},keep,,ada,")
+    assert 4 in cleaned.index
+    assert 5 not in cleaned.index
+
+
+def test_a_person_may_empty_a_class_which_is_said(world: Path, capsys: pytest.CaptureFixture[str]):
+    gone = (f"{name(22)},delete,,ada,", f"{name(23)},delete,,ada,")
+    cleaned, _, _ = run("flag", "flag", *gone)
+    assert not ((cleaned["label"] == "b") & (cleaned["split"] == "valid")).any()
+    assert "last picture of 1 class(es): b (valid)" in capsys.readouterr().err
+
+
+def test_decisions_that_leave_nothing_to_train_or_judge_with_are_an_error(world: Path):
+    valid = (f"{name(i)},delete,,ada," for i in (18, 19, 22, 23))
+    with pytest.raises(StageError, match=r"cleaning leaves no picture in valid; see data/dec"):
+        run("drop", "drop", *valid)
+    train = (f"{name(i)},delete,,ada," for i in (3, *range(8, 16)))
+    with pytest.raises(StageError, match=r"cleaning leaves 1 class\(es\) in train"):
+        run("flag", "flag", *train)
 
 
 def test_a_mistake_in_decisions_is_named_with_its_line(world: Path):
@@ -374,6 +415,12 @@ def test_a_mistake_in_decisions_is_named_with_its_line(world: Path):
         run("flag", "flag", f"{name(1)},keep,,ada,", f"{name(2)},burn,,ada,")
     with pytest.raises(StageError, match=r"line 2: label is 'cat'; it should be a, b"):
         run("flag", "flag", f"{name(1)},relabel,cat,ada,")
+
+
+def test_a_label_that_is_none_of_a_thousand_classes_gets_a_hint_and_no_list_of_them(world: Path):
+    Path("data/decisions.csv").write_text(f"image,action,label\n{name(1)},relabel,clas 77\n")
+    with pytest.raises(StageError, match=r"did you mean class 77\? it should be .* and 990 more"):
+        read_decisions(classes=[f"class {i}" for i in range(1000)])
 
 
 def test_the_stage_runs_on_a_small_project_and_twice_the_same(small: Project):

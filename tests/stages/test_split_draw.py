@@ -15,6 +15,7 @@ PARAMS = SplitParams(seed=1, valid_pct=0.2, test_pct=0.2, near_duplicates=4)
 def test_a_class_of_one_picture_is_refused_by_name(small: Project):
     for path in sorted((small.path / "data/own/red").iterdir())[1:]:
         path.unlink()
+    small.edit(**{"split.rare": "fail"})
     small.stage("gather")
     small.stage("verify")
     line = small.failing_stage("split")

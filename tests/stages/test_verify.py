@@ -118,6 +118,16 @@ def test_faulty_pictures_are_kept_and_listed_and_the_table_is_the_same_twice(sma
     assert (small.path / "data/properties.csv").read_bytes() == written
 
 
+def test_a_class_of_one_broken_file_is_named_and_stops_nothing(small: Project):
+    own = small.path / "data/own"
+    (own / "blue").mkdir()
+    (own / "blue/0.jpg").write_text("<html>")
+    small.stage("gather")
+    said = small.stage("verify").stderr
+    assert "verify: 1 class(es) without a usable file: blue (not a picture)" in said
+    assert set(table(small, "images")["label"]) == {"red", "green"}
+
+
 def test_a_class_called_pictures_overwrites_no_total(small: Project):
     own = small.path / "data/own"
     (own / "green").rename(own / "pictures")

@@ -2,6 +2,7 @@
 // The page keeps nothing that matters: decisions live in data/decisions.csv, the view in the address.
 const $ = (id) => document.getElementById(id);
 const [GAP, CAPTION] = [12, 54];
+const DIGITS = 9; // classes with a button and a digit; if there are more, their names are typed
 let state = { classes: [], pictures: [], decisions: {}, correlations: [] };
 let shown = [], chosen = 0, columns = 1, side = 180;
 const history_ = JSON.parse(sessionStorage.getItem("undo") || "[]");
@@ -125,7 +126,7 @@ function describe() {
   for (const button of document.querySelectorAll("#actions button")) button.disabled = !picture;
   $("undo").disabled = history_.length === 0;
   $("grid").setAttribute("aria-activedescendant", picture ? "p" + picture.image : "");
-  $("note").disabled = !picture;
+  $("note").disabled = $("relabel").disabled = !picture;
   if (!picture) { $("about").textContent = "Choose a picture."; return; }
   const decision = state.decisions[picture.image];
   if ($("note").dataset.image !== picture.image) { // what is being typed stays, whatever else is drawn
@@ -154,6 +155,31 @@ function decide(action, label = "") {
     sessionStorage.setItem("undo", JSON.stringify(history_.slice(-500)));
   });
   if ($("show").value === "all") choose(chosen + 1);
+}
+
+// The classes that a text may mean: the one of this name, or those that begin with it, or those that hold it.
+function meant(text) {
+  const names = state.classes.map((name) => [name, name.toLowerCase()]), low = text.toLowerCase();
+  const ways = [([name]) => name === text, ([, name]) => name === low, ([, name]) => name.startsWith(low), ([, name]) => name.includes(low)];
+  return (ways.map((fits) => names.filter(fits)).find((found) => found.length) ?? []).map(([name]) => name);
+}
+
+function relabel() {
+  const text = $("relabel").value.trim(), found = meant(text);
+  if (!text) return;
+  if (found.length !== 1) {
+    const more = found.length > 4 ? ` and ${found.length - 4} more` : "";
+    say(found.length ? `${found.length} classes fit “${text}”: ${found.slice(0, 4).join(", ")}${more}. Type more of the name.` : `No class is called “${text}”.`);
+    return;
+  }
+  decide("relabel", found[0]);
+  leaveRelabel();
+}
+
+function leaveRelabel() {
+  $("relabel").value = "";
+  say("");
+  $("grid").focus();
 }
 
 function undo() {
@@ -221,6 +247,11 @@ function press(event) {
     if (event.key === "Enter" || event.key === "Escape") $("grid").focus();
     return;
   }
+  if (event.target === $("relabel")) {
+    if (event.key === "Enter") relabel();
+    if (event.key === "Escape") leaveRelabel();
+    return;
+  }
   const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, Home: -shown.length, End: shown.length };
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const onButton = event.target.tagName === "BUTTON";
@@ -230,6 +261,7 @@ function press(event) {
   else if (key === "c") decide("");
   else if (key === "u") undo();
   else if (key === "n") $("note").focus();
+  else if (key === "r" && !$("relabel").hidden) $("relabel").focus();
   else if (key === "Enter" && !onButton) closer();
   else if (/^[1-9]$/.test(key) && state.classes[key - 1]) decide("relabel", state.classes[key - 1]);
   else return;
@@ -257,13 +289,14 @@ async function load() {
   options($("split"), ["train", "valid", "test"].filter((s) => state.pictures.some((p) => p.split === s)), "all splits");
   for (const [id, value] of new URLSearchParams(location.hash.slice(1)))
     if ($(id) && [...$(id).options].some((option) => option.value === value)) $(id).value = value;
-  $("classes").replaceChildren(...state.classes.map((name, i) => {
-    const button = document.createElement("button");
+  $("classes").replaceChildren(...state.classes.slice(0, DIGITS).map((name, i) => {
+    const button = Object.assign(document.createElement("button"), { title: name });
     Object.assign(button.dataset, { action: "relabel", label: name });
-    if (i < 9) button.append(Object.assign(document.createElement("kbd"), { textContent: i + 1 }), " ");
-    button.append("→ " + name);
+    button.append(Object.assign(document.createElement("kbd"), { textContent: i + 1 }), " → " + name);
     return button;
   }));
+  $("relabel").hidden = state.classes.length <= DIGITS;
+  $("names").replaceChildren(...($("relabel").hidden ? [] : state.classes).map((name) => new Option(name, name)));
   arrange();
   $("grid").focus();
 }
@@ -283,6 +316,10 @@ async function start() {
     if (button?.id === "undo") undo();
     else if (button?.id === "open") closer();
     else if (button) decide(button.dataset.action, button.dataset.label);
+  });
+  $("relabel").addEventListener("input", (event) => { // a name that is chosen from the list needs no Enter
+    say("");
+    if (event.inputType === "insertReplacementText" && state.classes.includes($("relabel").value)) relabel();
   });
   $("shut").addEventListener("click", () => $("closer").close());
   document.addEventListener("keydown", press);

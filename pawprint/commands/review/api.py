@@ -28,7 +28,7 @@ from pawprint.commands.review.pictures import (
 )
 from pawprint.commands.web import Access, Guard, RequestRefused, answer_refused, page_routes
 from pawprint.params import StageError
-from pawprint.state import ACTIONS
+from pawprint.state import ACTIONS, suggest_class
 
 MOST_BYTES = 20_000  # of a request
 PAGE = "review"  # what the page writes into the header x-pawprint
@@ -107,7 +107,7 @@ class Api:
         if action not in ("", *ACTIONS):
             raise RequestRefused(400, f"action should be {', '.join(ACTIONS)} or empty")
         if action == "relabel" and label not in (classes := self.classes()):
-            raise RequestRefused(400, f"label should be one of {', '.join(classes)}")
+            raise RequestRefused(400, f"label is {label!r}; {suggest_class(label, classes)}")
         expected = [asked["expected"]] if "expected" in asked else []
         if any(each is not None and not is_decision(each) for each in expected):
             raise RequestRefused(400, "expected should be a decision or null")

@@ -46,7 +46,9 @@ def cached_rows(path: Path, version: Version, columns: tuple[str, ...]) -> tuple
     missing = [name for name in columns if name not in table.header]
     if missing:
         raise StageError(f"{path}, line 1: lacks the column {missing[0]}; `dvc repro` makes it")
-    return tuple(dict(zip(table.header, cells, strict=True)) for cells in table.rows)
+    # a thousand classes have a thousand columns of probabilities, which the page does not show
+    shown = [(i, name) for i, name in enumerate(table.header) if not name.startswith("p_")]
+    return tuple({name: cells[i] for i, name in shown} for cells in table.rows)
 
 
 def read_split(root: Path) -> tuple[Row, ...]:

@@ -5,7 +5,7 @@ It needs gradio, see requirements.txt.
 
 import gradio
 from pictures.opening import Unusable
-from predict import Classifier
+from predict import SHOWN, Classifier, title_of
 
 classifier = Classifier()
 
@@ -25,8 +25,8 @@ page = gradio.Interface(
     classify,
     # the file as it came: opening it is the work of the classifier
     gradio.Image(type="filepath", image_mode=None, label="Picture"),
-    gradio.Label(num_top_classes=5, label="Answer"),
-    title=" or ".join(classifier.config["classes"]) + "?",
+    gradio.Label(num_top_classes=SHOWN, label="Answer"),
+    title=title_of(classifier.config["classes"]),
 )
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ else:  # beside the model, in an exported folder
     from pictures.square import to_square  # type: ignore[no-redef]
 
 Picture = str | Path | io.BytesIO | Image.Image
+SHOWN = 5  # of the classes, the likeliest first
 
 
 class Classifier:
@@ -103,9 +104,17 @@ def main(names: Sequence[str]) -> int:
             print(f"{name}  error: {one_line(error)}")
             continue
         ranked = sorted(answer["probabilities"].items(), key=lambda pair: -pair[1])
-        said = ["none of these:"] * answer["none"] + [f"{label}={p:.3f}" for label, p in ranked]
+        said = ["none of these:"] * answer["none"] + [
+            f"{label}={p:.3f}" for label, p in ranked[:SHOWN]
+        ]
         print(name, *said)
     return 1 if failed else 0
+
+
+def title_of(classes: Sequence[str]) -> str:
+    """Return the question that the model answers, in one short line for any number of classes."""
+    named = " or ".join(classes) + "?"
+    return named if len(named) < 60 else f"Which of {len(classes)} classes?"
 
 
 def one_line(error: Exception) -> str:
