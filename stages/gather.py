@@ -30,7 +30,7 @@ from pawprint.sources.journal import Journal
 from pawprint.sources.lock import LOCK, read_lock, write_lock
 from pawprint.sources.names import check_path_text
 from pawprint.sources.opening import SOURCES, open_source, say_unused_pictures
-from pawprint.sources.report import say_too_few, write_report
+from pawprint.sources.report import say_too_few, say_videos, write_report
 from pawprint.sources.store import remove_strays
 from pawprint.watch import Watch
 
@@ -66,6 +66,7 @@ def main() -> None:
 
     # report, and stop if there is too little: the lock stays as it was
     write_report(rows)
+    say_videos(rows)
     problem = say_too_few(rows, params.min_per_class, source.is_remote)
     if problem:
         journal.forget_failures()

@@ -11,7 +11,7 @@ from typing import Literal
 from pawprint.params import StageError
 from pawprint.sources import Found
 from pawprint.sources.labels import LabelOptions, label_files, missing_format
-from pawprint.sources.names import is_hidden, listed, printable
+from pawprint.sources.names import is_hidden, is_video_name, listed, printable
 from pawprint.sources.user_tables import read_list
 
 
@@ -25,7 +25,8 @@ def find_pictures(options: FolderOptions, root: Path) -> Iterator[Found]:
     """Yield every file under `root`, in the order of its path or of the table.
 
     root: the folder of `gather.path`. Links are followed, to files and to folders; hidden files are
-    left out. With `labels: pattern`, a file that is not a picture by its name is not read.
+    left out. A video by its name is not read, nor with `labels: pattern` any file that is not a
+    picture by its name.
     Raises StageError if the folder is missing, cannot be read or has an empty class, and for a
     picture without a label.
     """
@@ -45,7 +46,7 @@ def find_pictures(options: FolderOptions, root: Path) -> Iterator[Found]:
     for row in labelled:
         read = partial(read_regular_file, files.get(row.file, root / row.file))
         missing = missing_format(row.file)
-        if options.labels != "pattern" or not missing:
+        if not missing or (options.labels != "pattern" and not is_video_name(row.file)):
             yield Found(row.file, row.label, read, split=row.split, group=row.group)
         else:
             yield Found(

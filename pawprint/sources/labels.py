@@ -12,7 +12,13 @@ from pydantic import field_validator, model_validator
 
 from pawprint.params import Params, StageError
 from pawprint.pictures.formats import looks_like_picture
-from pawprint.sources.names import check_label, is_other_picture, listed
+from pawprint.sources.names import (
+    A_VIDEO,
+    check_label,
+    is_other_picture,
+    is_video_name,
+    listed,
+)
 from pawprint.sources.user_tables import parse_user_table
 
 Split = Literal["train", "valid", "test"]
@@ -118,6 +124,8 @@ def missing_format(file: str) -> str:
     """Return why a file is not read as a picture, by its name; "" if it is read."""
     if looks_like_picture(file):
         return ""
+    if is_video_name(file):
+        return A_VIDEO
     suffix = PurePosixPath(file).suffix.lower()
     if not suffix:
         return "its name does not say that it is a picture"

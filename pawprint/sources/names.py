@@ -12,8 +12,11 @@ MAX_PATH = 4000  # bytes of a whole path; Linux takes 4096
 CONTROL = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories: control, surrogate, line separators
 # Pictures of formats that are not read. They must not be taken for files that need no label.
 OTHER_PICTURES = re.compile(
-    r"\.(ai|arw|cr[23]|dng|eps|exr|hdr|hei[cf]s?|hif|jx[lr]|nef|orf|psd|raf|raw|rw2|svgz?|xcf)"
+    r"\.(ai|arw|cr[23]|dng|eps|exr|hdr|jx[lr]|nef|orf|psd|raf|raw|rw2|svgz?|xcf)"
 )
+# Half of a phone's live photo, beside its still picture: IMG_1.HEIC and IMG_1.MOV.
+VIDEOS = re.compile(r"\.(3g[2p]|avi|m2ts|m4v|mkv|mov|mp4|mpe?g|mts|webm|wmv)")
+A_VIDEO = "a video, not a picture"
 
 
 def check_label(label: str, where: str = "") -> None:
@@ -58,6 +61,11 @@ def is_hidden(name: str) -> bool:
 def is_other_picture(name: str) -> bool:
     """Return whether a file's name is that of a picture in a format that is not read."""
     return bool(OTHER_PICTURES.fullmatch(PurePosixPath(name).suffix.lower()))
+
+
+def is_video_name(name: str) -> bool:
+    """Return whether a file's name is that of a video."""
+    return bool(VIDEOS.fullmatch(PurePosixPath(name).suffix.lower()))
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

@@ -1,11 +1,12 @@
 """What a gathering got: metrics/gather.json, and what to say if it is too little."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from pawprint.sources import PARTIAL
 from pawprint.sources.lock import LOCK, Row, write_lock
-from pawprint.sources.names import listed
+from pawprint.sources.names import A_VIDEO, listed
 from pawprint.tables import counts, write_json
 
 REPORT = PARTIAL / "gathered.csv"  # as data/gathered.csv, of a run that failed
@@ -21,20 +22,33 @@ def write_report(rows: Sequence[Row]) -> None:
 
 
 def count_rows(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return metrics/gather.json: counts, and the addresses of pictures that are lost."""
+    """Return metrics/gather.json: counts, and the addresses of pictures that are lost.
+
+    not_pictures: why files are not pictures, with counts; absent if there are none.
+    """
     good = [row for row in rows if row.status == "ok"]
     lost = {
         status: list(dict.fromkeys(row.url for row in rows if row.sha256 and row.status == status))
         for status in ("gone", "changed", "failed", "refused")
     }
+    other = counts(row.reason for row in rows if row.status == "not a picture")
     return {
         "pictures": len(good),
         "status": counts(row.status for row in rows),
         "labels": counts(row.label for row in good),
         "queries": counts(row.query for row in good if row.query),
+        **({"not_pictures": other} if other else {}),
         "incomplete": [row.reason for row in rows if row.status == "incomplete"],
         **lost,
     }
+
+
+def say_videos(rows: Sequence[Row]) -> None:
+    """Name on stderr the videos among the files, such as the moving half of live photos."""
+    videos = [row.url for row in rows if row.reason == A_VIDEO]
+    if videos:
+        plural = "video is" if len(videos) == 1 else "videos are"
+        print(f"gather: {len(videos)} {plural} left out: {listed(videos, 3)}", file=sys.stderr)
 
 
 def say_too_few(rows: Sequence[Row], minimum: int, is_remote: bool) -> str:

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.support.exported import picture, write_export
+from tests.support.phone import DISPLAY_P3, heic, written
 from tests.support.project import ROOT
 
 
@@ -45,6 +47,23 @@ def test_a_bad_first_file_is_a_line_and_the_others_are_answered(folder: Path, ba
     first, second = done.stdout.splitlines()
     assert first.startswith(f"{bad}  error: ")
     assert second.startswith("red.png red=")
+
+
+def test_heic_needs_pi_heif_and_says_so_in_one_line(folder: Path):
+    red = Image.new("RGB", (60, 60), "red")
+    (folder / "phone.heic").write_bytes(heic(red, 6, icc_profile=DISPLAY_P3))
+    (folder / "p3.jpg").write_bytes(written(red, "JPEG", icc_profile=DISPLAY_P3))
+    names = ("phone.heic", "p3.jpg", "red.png")
+    with_it = ask(folder, *names)
+    assert (with_it.returncode, with_it.stderr) == (0, "")
+    assert [line.split()[1] for line in with_it.stdout.splitlines()] == ["red=1.000"] * 3
+    (folder / "export/pi_heif.py").write_text("raise ImportError('as if not installed')")
+    without = ask(folder, *names)
+    assert (without.returncode, without.stderr) == (1, "")
+    first, *others = without.stdout.splitlines()
+    said = "a HEIC picture; `pip install pi-heif` adds what reads it"
+    assert first == f"phone.heic  error: {said}"
+    assert others == with_it.stdout.splitlines()[1:]
 
 
 def test_no_file_is_answered_with_the_usage(folder: Path):
