@@ -20,7 +20,6 @@ from pawprint.sources.download import Downloader, DownloadParams
 from tests.support.phone import heic, movie
 from tests.support.world import QUICK, ROOT, Handler, Server, World, picture, tar
 
-
 COLOURS = ("blue", "red")
 
 

@@ -94,7 +94,7 @@ def test_an_empty_class_is_named_and_an_empty_split_is_not(tmp_path: Path):
         from_folder(root)
 
 
-def test_every_file_of_a_pattern_is_a_row_and_a_class_of_another_format_stops_the_stage(tmp_path: Path):
+def test_every_file_of_a_pattern_is_a_row_and_another_format_stops_the_stage(tmp_path: Path):
     world = World(tmp_path / "project")
     fill(world.path / "data/own", "cat_1.jpg", "dog_1.psd", "dog_2.PSD", "notes.txt")
     world.write("data/own/cat_2.mat", b"matlab")
