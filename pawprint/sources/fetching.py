@@ -56,7 +56,7 @@ def fetch_locked(
         items = [Found(row.url, row.label) for row in wanted]
         fetched = download_pictures(items, lock, downloader, journal, places)
     elif wanted:
-        offered = source.find_pictures(downloader)
+        offered = source.find_pictures(downloader, {row.url for row in wanted})
         fetched = [
             store_picture(item, places) for item in offered if (item.url, item.label) in keys
         ]

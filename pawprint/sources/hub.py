@@ -14,78 +14,25 @@ import contextlib
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field, field_validator, model_validator
-
-from pawprint.params import Params, StageError
+from pawprint.params import StageError
 from pawprint.sources import PARTIAL, Found
 from pawprint.sources.archive import safe_name
 from pawprint.sources.download import OURS
-from pawprint.sources.hub_folder import read_folder
-from pawprint.sources.hub_layout import CONVERTED, Part, choose_splits, find_parts, read_card
+from pawprint.sources.hub_folder import list_entries, read_entries
+from pawprint.sources.hub_layout import CONVERTED, Part, find_parts, read_card, settle_splits
+from pawprint.sources.hub_options import INSTALL, HubOptions, Repository
 from pawprint.sources.hub_parquet import read_shards
-from pawprint.sources.names import check_path_text, is_hidden
+from pawprint.sources.names import is_hidden, listed
+
+__all__ = ["HubOptions", "find_pictures"]
 
 COMMIT = re.compile(r"hf://datasets/[^@]+@([0-9a-f]{40})/")
-INSTALL = "`pip install huggingface-hub pyarrow` adds what is missing"
-
-
-class HubOptions(Params):
-    """What data/sources/NAME.yaml may say for `kind: hub`.
-
-    dataset: owner/name on the Hub; or path: a folder with the same files, relative to the project.
-    Without both it is the folder `gather.path`. config: which of its configurations. split: the
-    only split to read; its pictures are then divided by the stage split. image_column and
-    label_column: if their names are not clear. revision: a branch, tag or commit. max_unpacked:
-    bytes of all files in its archives. max_member: bytes of one picture.
-    """
-
-    kind: Literal["hub"]
-    dataset: str = ""
-    path: str = ""
-    config: str = ""
-    split: str = ""
-    image_column: str = ""
-    label_column: str = ""
-    revision: str = ""
-    max_unpacked: int = Field(default=20_000_000_000, ge=1)
-    max_member: int = Field(default=200_000_000, ge=1)
-
-    @field_validator("dataset")
-    @classmethod
-    def _is_a_name(cls, value: str) -> str:
-        if value and not re.fullmatch(r"(\w[\w.-]*/)?\w[\w.-]*", value):
-            raise ValueError("should be owner/name, as the data set's page on the Hub shows it")
-        return value
-
-    @field_validator("path")
-    @classmethod
-    def _is_a_path(cls, value: str) -> str:
-        return check_path_text(value) if value else value
-
-    @model_validator(mode="after")
-    def _one_place(self) -> "HubOptions":
-        if self.path and (self.dataset or self.revision):
-            raise ValueError("says path, a folder, so it should hold neither dataset nor revision")
-        return self
-
-
-@dataclass(frozen=True)
-class Repository:
-    """The files of a data set. fetch: returns where a file is on this machine, whole.
-
-    name: how messages call it; address: what comes before a file's name in the column url.
-    """
-
-    name: str
-    address: str
-    files: list[str]
-    fetch: Callable[[str], Path]
 
 
 def find_pictures(
@@ -99,37 +46,36 @@ def find_pictures(
     not be read, and for columns, splits and configurations that are not clear.
     """
     repository = open_repository(options, root, wanted)
-    card = read_card(repository.files, repository.fetch)
+    card = read_card(repository)
     parts = find_parts(repository.files, card, options.config, repository.name)
-    if options.dataset and not wanted and not options.revision and only_a_script(parts, repository):
+    by_script = only_a_script(parts, repository)
+    if by_script and options.dataset and not wanted and not options.revision:
         repository, parts = converted(options, repository, parts)
     if not parts:
         raise StageError(
-            f"{repository.name}: it holds neither parquet files nor pictures; a data set that only "
-            "a script can load is not read"
+            f"{repository.name}: it holds neither parquet files nor pictures{by_script}"
         )
-    files = None if wanted is None else {url.rpartition("#")[0] or url for url in wanted}
-    items = read_parts(repository, parts, card, options, files)
-    unlabelled: Counter[str] = Counter()
-    found = 0
-    for item in choose_splits(items, parts, options.split, repository.name):
-        if item.label:
-            found += 1
-            yield item
-        else:
-            unlabelled[item.split] += 1
-    for split, count in sorted(unlabelled.items()):
-        where = f" of the split {split}" if split else ""
+    files = None if wanted is None else {url.partition("#")[0] for url in wanted}
+    found, unlabelled = 0, Counter[str]()
+    with contextlib.ExitStack() as stack:
+        for item in read_parts(repository, parts, card, options, files, stack):
+            if item.label:
+                found += 1
+                yield item
+            else:
+                unlabelled[item.url.partition("#")[0].removeprefix(repository.address)] += 1
+    if unlabelled:
         logging.warning(
-            "%s: %d pictures%s have no label, so left out; `pawprint predict` answers about such",
+            "%s: left out, because they have no label: %d in %s; `pawprint predict` is for such",
             repository.name,
-            count,
-            where,
+            sum(unlabelled.values()),
+            listed(sorted(unlabelled)),
         )
     if not found and wanted is None:
         raise StageError(
-            f"{repository.name}: none of its pictures has a label; name a column of labels "
-            "(`label_column`), a split (`split`) or a configuration (`config`) in the source's yaml"
+            f"{repository.name}: none of its pictures has a label{by_script}; in the source's yaml "
+            "name a column of labels (`label_column`), a split (`split`) or a configuration "
+            "(`config`)"
         )
 
 
@@ -139,14 +85,26 @@ def read_parts(
     card: dict[str, Any],
     options: HubOptions,
     files: set[str] | None,
+    stack: contextlib.ExitStack,
 ) -> Iterator[Found]:
-    """Yield the pictures of all parts, their split as the data set calls it, label "" if none.
+    """Yield the pictures of all parts; their label is "" if they have none.
 
-    files: the addresses of the only files to fetch; None: all.
+    files: the addresses of the only files to read; None: all. stack: keeps archives open.
     """
+    entries = [
+        entry
+        for part in parts
+        if not part.is_parquet
+        for entry in list_entries(repository, part, card, options, files, stack)
+    ]
+    words = {part.split for part in parts if part.is_parquet} | {entry.split for entry in entries}
+    splits = settle_splits(words, options.split, repository.name) if words else {}
     for part in parts:
-        read = read_shards if part.is_parquet else read_folder
-        yield from read(repository, part, card, options, files)
+        if part.is_parquet and part.split in splits:
+            split = splits[part.split]
+            yield from read_shards(repository, part.files, split, card, options, files)
+    chosen = [entry for entry in entries if entry.split in splits]
+    yield from read_entries(repository, chosen, splits)
 
 
 # --- where the files are ---
@@ -181,14 +139,15 @@ def open_dataset(dataset: str, revision: str, locked: bool = False) -> Repositor
     try:
         from huggingface_hub import HfApi
     except ImportError:
-        raise StageError(f"kind: hub needs huggingface_hub; {INSTALL}") from None
+        raise StageError(f"kind: hub needs huggingface_hub: {INSTALL}") from None
     api = HfApi(library_name="pawprint")
     with hub_errors(dataset, revision, locked):
         commit = api.dataset_info(dataset, revision=revision or None).sha
         tree = api.list_repo_tree(dataset, recursive=True, revision=commit, repo_type="dataset")
-        listed = [entry.path for entry in tree if hasattr(entry, "size")]
+        paths = [entry.path for entry in tree if hasattr(entry, "size")]
     name = f"data set {dataset}"
-    files = sorted(safe_name(path, Path(dataset)) for path in listed if not is_hidden(path))
+    safe = [safe_name(path, Path(dataset)) for path in paths]
+    files = sorted(path for path in safe if not is_hidden(path))
     fetch = partial(fetch_file, api, dataset, str(commit))
     return Repository(name, f"hf://datasets/{dataset}@{commit}/", files, fetch)
 
@@ -253,10 +212,12 @@ def reason_of(error: Exception) -> str:
 # --- data sets with a script ---
 
 
-def only_a_script(parts: list[Part], repository: Repository) -> bool:
-    """Return whether nothing in a repository is parquet, and it holds a loading script."""
-    name = repository.name.rpartition("/")[2].rpartition(" ")[2]
-    return f"{name}.py" in repository.files and not any(part.is_parquet for part in parts)
+def only_a_script(parts: list[Part], repository: Repository) -> str:
+    """Return what messages say of a data set with a script and without parquet; "" for others."""
+    scripts = [file for file in repository.files if file.endswith(".py") and "/" not in file]
+    if not scripts or any(part.is_parquet for part in parts):
+        return ""
+    return f"; its script {scripts[0]} is not run"
 
 
 def converted(
@@ -266,7 +227,7 @@ def converted(
     try:
         other = open_dataset(options.dataset, CONVERTED)
     except StageError as error:
-        logging.warning("%s: its script is not run, and %s", repository.name, error)
+        logging.warning("%s: its script is not run, and: %s", repository.name, error)
         return repository, parts
     return replace(other, name=repository.name), find_parts(
         other.files, {}, options.config, repository.name

@@ -7,9 +7,9 @@ train, validation and test in the names of folders, then of files; else all is o
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -17,8 +17,8 @@ from ruamel.yaml.error import YAMLError
 
 from pawprint.params import StageError
 from pawprint.pictures.formats import looks_like_picture
-from pawprint.sources import Found
-from pawprint.sources.names import is_other_picture
+from pawprint.sources.hub_options import Repository
+from pawprint.sources.names import is_other_picture, is_video_name
 
 CONVERTED = "refs/convert/parquet"  # the branch with the Hub's own conversion
 WORDS = {
@@ -33,6 +33,8 @@ WORDS = {
     "eval": "test",
     "evaluation": "test",
 }
+DRESS = ("set", "seg", "data", "dataset", "split", "folder", "images", "imgs", "pictures", "of")
+UNLABELLED = re.compile(r"unlabell?ed|unsupervised")  # as a split is called
 SHARD = re.compile(r"(\w[\w.-]*?)-\d{5}-of-\d{5}")
 CONVERTED_FILE = re.compile(r"([^/]+)/([^/]+)/\d{4}\.parquet")
 ARCHIVES = re.compile(r".+\.(zip|tar|tgz|tar\.gz)", re.IGNORECASE)
@@ -48,11 +50,11 @@ class Part:
     split: str = ""
 
 
-def read_card(files: list[str], fetch: Callable[[str], Path]) -> dict[str, Any]:
+def read_card(repository: Repository) -> dict[str, Any]:
     """Return the front matter of README.md; nothing if there is none that can be read."""
-    if "README.md" not in files:
+    if "README.md" not in repository.files:
         return {}
-    text = fetch("README.md").read_text(encoding="utf-8", errors="replace")
+    text = repository.fetch("README.md").read_text(encoding="utf-8", errors="replace")
     matter = re.match(r"\ufeff?---\r?\n(.*?)\r?\n---", text, re.DOTALL)
     try:
         content = YAML(typ="safe", pure=True).load(matter[1]) if matter else {}
@@ -93,6 +95,7 @@ def parts_of(split: str, files: list[str]) -> list[Part]:
             for file in files
             if looks_like_picture(file)
             or is_other_picture(file)
+            or is_video_name(file)
             or ARCHIVES.fullmatch(file)
             or METADATA.fullmatch(file)
         ]
@@ -114,7 +117,7 @@ def configurations(card: dict[str, Any]) -> dict[str, list[tuple[str, list[str]]
             continue
         files = entry.get("data_files")
         folder = str(entry.get("data_dir") or "").strip("/")
-        if isinstance(files, (str, list)) or isinstance(files, dict):
+        if isinstance(files, (str, list, dict)):
             splits = list(split_patterns(files))
         elif folder:
             splits = [("", ["**"])]
@@ -198,6 +201,12 @@ def word_in(name: str) -> str:
     return next((word for word in words if word in WORDS), "")
 
 
+def is_split_folder(name: str) -> bool:
+    """Return whether a folder's name is that of a split alone: test_set, but not test tube."""
+    words = [word for word in re.split(r"[^a-z]+", name.lower()) if word]
+    return bool(word_in(name)) and all(word in WORDS or word in DRESS for word in words)
+
+
 def split_in_folders(folders: Iterable[str]) -> str:
     """Return the word for a split in the names of folders, the outermost first; "" if none."""
     return next((word for folder in folders if (word := word_in(folder))), "")
@@ -211,40 +220,29 @@ def split_of_shard(file: str) -> str:
     return split_in_folders(path.parts[:-1]) or word_in(path.stem)
 
 
-def choose_splits(
-    items: Iterable[Found], parts: list[Part], wanted: str, name: str
-) -> Iterator[Found]:
-    """Yield the pictures with their split in pawprint's own words.
+def settle_splits(words: set[str], wanted: str, name: str) -> dict[str, str]:
+    """Return which of a data set's splits are read, and what pawprint calls each.
 
-    One split alone is no split: its pictures are divided by the stage split. wanted: the only one
-    to read. Raises StageError if it is absent, or if several are there with odd names.
+    words: the splits that are there, "" for pictures without one. wanted: the only one to read. One
+    split alone is called "": its pictures are divided by the stage split. Splits without labels are
+    left out. Raises StageError if the wanted one is absent, or if several have odd names.
     """
-    words = {part.split for part in parts}
-    if all(part.is_parquet for part in parts) or "" not in words:
-        settled: set[str] | None = words - {""}
-        refuse_odd_splits(words - {""}, wanted, name)
-    else:  # folders say it, picture by picture
-        items = list(items)
-        settled = {item.split for item in items} - {""}
-        refuse_odd_splits(settled, wanted, name)
-    for item in items:
-        if wanted:
-            if wanted in (item.split, WORDS.get(item.split)):
-                yield replace(item, split="")
-        elif len(settled) == 1:
-            yield replace(item, split="")
-        else:
-            yield replace(item, split=WORDS.get(item.split, ""))
-
-
-def refuse_odd_splits(words: set[str], wanted: str, name: str) -> None:
-    """Raise StageError if the split that is wanted is absent, or if several have odd names."""
-    listed = ", ".join(sorted(words)) or "none"
-    if wanted and not any(wanted in (word, WORDS.get(word)) for word in words):
-        raise StageError(f"{name} has no split {wanted!r}; it has: {listed}; correct `split`")
-    odd = sorted(word for word in words if word not in WORDS)
-    if not wanted and odd and len(words) > 1:
+    listed = ", ".join(sorted(words - {""})) or "none"
+    if wanted:
+        chosen = {word for word in words if word and wanted in (word, WORDS.get(word))}
+        if not chosen:
+            raise StageError(f"{name} has no split {wanted!r}; correct `split`; it has: {listed}")
+        return dict.fromkeys(chosen, "")
+    if left_out := sorted(word for word in words if UNLABELLED.search(word)):
+        logging.warning("%s: left out, the split without labels: %s", name, ", ".join(left_out))
+        words = words - set(left_out)
+    if len(words - {""}) < 2:
+        return dict.fromkeys(words, "")
+    odd = sorted(word for word in words - {""} if word not in WORDS)
+    if odd:
+        known = sorted(words - {"", *odd}) or odd
         raise StageError(
-            f"{name} has the splits {listed}, of which {', '.join(odd)} is not understood; read one "
-            f"of them, such as `split: {sorted(words - set(odd) or words)[0]}` in the source's yaml"
+            f"{name} has the splits {listed}; not understood: {', '.join(odd)}; read one split "
+            f"alone, such as `split: {known[0]}` in the source's yaml"
         )
+    return {word: WORDS.get(word, "") for word in words}
