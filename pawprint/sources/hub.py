@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pawprint.params import StageError
+from pawprint.pictures.formats import looks_like_picture
 from pawprint.sources import PARTIAL, Found
 from pawprint.sources.archive import safe_name
 from pawprint.sources.download import OURS
@@ -48,8 +49,8 @@ def find_pictures(
     repository = open_repository(options, root, wanted)
     card = read_card(repository)
     parts = find_parts(repository.files, card, options.config, repository.name)
-    by_script = only_a_script(parts, repository)
-    if by_script and options.dataset and not wanted and not options.revision:
+    by_script = script_of(options.dataset, repository, parts)
+    if by_script and not wanted and not options.revision:
         repository, parts = converted(options, repository, parts)
     if not parts:
         raise StageError(
@@ -154,7 +155,11 @@ def open_dataset(dataset: str, revision: str, locked: bool = False) -> Repositor
 
 def fetch_file(api: Any, dataset: str, commit: str, name: str) -> Path:
     """Return a file of a data set in data/gather.partial; fetch it, or the rest of it."""
+    from huggingface_hub.utils import disable_progress_bars
+
     folder = PARTIAL / "hub" / commit[:16]
+    if looks_like_picture(name):  # one of many: gather has a bar for all
+        disable_progress_bars()
     with hub_errors(dataset, commit):
         return Path(
             api.hf_hub_download(
@@ -212,12 +217,12 @@ def reason_of(error: Exception) -> str:
 # --- data sets with a script ---
 
 
-def only_a_script(parts: list[Part], repository: Repository) -> str:
+def script_of(dataset: str, repository: Repository, parts: list[Part]) -> str:
     """Return what messages say of a data set with a script and without parquet; "" for others."""
-    scripts = [file for file in repository.files if file.endswith(".py") and "/" not in file]
-    if not scripts or any(part.is_parquet for part in parts):
+    script = f"{dataset.rpartition('/')[2]}.py"
+    if script not in repository.files or any(part.is_parquet for part in parts):
         return ""
-    return f"; its script {scripts[0]} is not run"
+    return f"; its script {script} is not run"
 
 
 def converted(
@@ -229,6 +234,8 @@ def converted(
     except StageError as error:
         logging.warning("%s: its script is not run, and: %s", repository.name, error)
         return repository, parts
+    if any("/partial-" in file for file in other.files):
+        logging.warning("%s: the Hub has converted only a part of it", repository.name)
     return replace(other, name=repository.name), find_parts(
         other.files, {}, options.config, repository.name
     )

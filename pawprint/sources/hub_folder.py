@@ -30,7 +30,7 @@ from pawprint.sources.hub_layout import (
 from pawprint.sources.hub_options import INSTALL, HubOptions, Repository
 from pawprint.sources.labels import missing_format
 from pawprint.sources.names import is_hidden, is_video_name
-from pawprint.sources.user_tables import parse_user_table
+from pawprint.tables import parse_rows
 
 THREADS = 8  # downloads at the same time
 AHEAD = 32  # pictures that may be fetched before the first of them is stored
@@ -196,7 +196,8 @@ class Tables:
 def rows_of(file: str, content: bytes, where: str) -> Iterator[dict[str, Any]]:
     """Yield the rows of a metadata file, by column. Raises StageError if it is not understood."""
     if file.endswith(".csv"):
-        yield from (row for _, row in parse_user_table(content, where).rows)
+        table = parse_rows(content, where)
+        yield from (dict(zip(table.header, cells, strict=True)) for cells in table.rows)
     elif file.endswith(".jsonl"):
         for number, line in enumerate(content.splitlines(), start=1):
             if line.strip():

@@ -61,8 +61,10 @@ def label_of(value: Any, names: list[str], where: str) -> str:
         value = value[0] if value else None
     if value is None or value == -1 or (isinstance(value, float) and value != value):
         return ""
-    if isinstance(value, str):
+    if isinstance(value, str) and not (names and value.strip().lstrip("-").isdigit()):
         return value.strip()
+    if isinstance(value, str):  # a number of a CSV
+        return label_of(int(value), names, where)
     if not names or isinstance(value, bool):
         return str(int(value)) if isinstance(value, float) and value == int(value) else str(value)
     if not 0 <= int(value) < len(names):

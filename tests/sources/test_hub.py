@@ -504,6 +504,7 @@ configs:
 ---
 """
 TABLE = b"file_name,label\n1.jpg,cat\n2.jpg,dog\n"
+NUMBERS = b"file_name,label,split\n1.jpg,0,validation\n2.jpg,1,x\n3.jpg,-1,\n"
 LINES = b'{"file_name": "1.jpg", "label": 0}\n{"file_name": "2.jpg", "label": 1}\n'
 FOLDERS: dict[str, tuple[Files, list[tuple[str, str, str]]]] = {
     "folders": (
@@ -560,6 +561,14 @@ FOLDERS: dict[str, tuple[Files, list[tuple[str, str, str]]]] = {
             ("train/1.jpg", "cat-kitten", "train"),
             ("train/2.jpg", "dog", "train"),
         ],
+    ),
+    "numbers in metadata.csv": (
+        {
+            "README.md": README_NAMES,
+            "metadata.csv": NUMBERS,
+            **pictures("1.jpg", "2.jpg", "3.jpg"),
+        },
+        [("1.jpg", "cat-kitten", ""), ("2.jpg", "dog", "")],
     ),
     "metadata in a zip": (
         {"train.zip": zipped({"metadata.csv": TABLE, **pictures("1.jpg", "2.jpg")})},
