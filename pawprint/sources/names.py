@@ -1,5 +1,6 @@
 """Names of labels and files: what may become a folder, and how odd names are written down."""
 
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -45,6 +46,12 @@ def check_path_text(text: str) -> str:
 def printable(name: str) -> str:
     r"""Return the name of a file as text for a table: a byte that is not UTF-8 becomes `\xe9`."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def yaml_word(text: str) -> str:
+    """Return a word as a YAML file takes it: `01` in quotes, or it would be the number 1."""
+    plain = re.fullmatch(r"[A-Za-z_][\w-]*", text) and text.lower() not in ("true", "false", "null")
+    return text if plain else json.dumps(text, ensure_ascii=False)
 
 
 def is_hidden(name: str) -> bool:
