@@ -5,11 +5,20 @@ valid and test are what others report errors on, so no picture may move into or 
 """
 
 import sys
+from collections.abc import Iterable
 
 import pandas as pd
 
 from pawprint.state import SplitParams
 from pawprint.tables import SPLITS
+
+
+def missing_splits(splits: Iterable[str]) -> tuple[str, ...]:
+    """Return the splits that are drawn from train, given the source's own of every picture."""
+    given = set(splits)
+    if "train" not in given or "" in given:
+        return ()
+    return tuple(split for split in SPLITS if split not in given)
 
 
 class OwnSplits:
@@ -21,13 +30,10 @@ class OwnSplits:
     """
 
     def __init__(self, splits: pd.Series) -> None:
-        given = set(splits)
-        self.drawn: tuple[str, ...] = SPLITS
-        self.freed = pd.Series(False, index=splits.index)
-        if "train" in given and "" not in given:
-            self.drawn = ("train", *(split for split in SPLITS if split not in given))
-            self.freed = (splits == "train") & (len(self.drawn) > 1)
+        missing = missing_splits(splits)
         self.splits = splits
+        self.drawn = ("train", *missing) if missing else SPLITS
+        self.freed = (splits == "train") & bool(missing)
 
     def before_settling(self) -> pd.Series:
         """Return the splits with the pictures to be drawn as ""."""

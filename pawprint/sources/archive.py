@@ -77,7 +77,10 @@ def find_pictures(options: ArchiveOptions, root: Path, downloader: Downloader) -
         members = open_archive(path, options, stack)
         files = {member.name: member for member in members if not is_hidden(member.name)}
         labelled = label_files(
-            sorted(files), options, lambda name: _read_table(files, name, options, path), str(path)
+            sorted(files),
+            options,
+            lambda name: read_member_table(files, name, options, path),
+            str(path),
         )
         if not labelled:
             raise StageError(
@@ -99,7 +102,9 @@ def find_pictures(options: ArchiveOptions, root: Path, downloader: Downloader) -
             )
 
 
-def _read_table(files: dict[str, Member], name: str, options: ArchiveOptions, path: Path) -> bytes:
+def read_member_table(
+    files: dict[str, Member], name: str, options: ArchiveOptions, path: Path
+) -> bytes:
     """Return a table of labels. Raises StageError if it is missing, broken or too large."""
     member = files.get(name)
     if member is None:
