@@ -12,10 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pawprint.params import StageError, check
-from pawprint.sources.file_finder import FileFinder
+from pawprint.sources.file_finder import FileFinder, folded
 from pawprint.sources.labels import LabelledFile, LabelOptions, label_files
 from pawprint.sources.names import is_hidden
 from pawprint.sources.splits import split_of
+from pawprint.sources.table_labels import columns_of, find_tables
 from pawprint.sources.user_tables import FILE_NAMES, LABEL_NAMES, parse_user_table
 
 # Labels in names: great_pyrenees_12.jpg, cat.1.jpg, cat (3).jpg, cat_IMG-7.jpg, 12_cat.jpg.
@@ -66,26 +67,56 @@ class Guesser:
 
     def guess(self) -> Trial:
         """Return the best trial. Raises StageError if none gives two classes."""
-        if self.given.keys() & {"labels", "pattern", "table"}:
-            named = next((key for key in ("table", "pattern") if key in self.given), "parent")
-            chosen = self.try_values({"labels": self.given.get("labels", named)}, "as you say")
-            if chosen.error:
-                raise StageError(chosen.error)
-            return chosen
-        by_folder = self.try_values({"labels": "parent"}, "the folder that holds a picture")
-        by_table = self._best_table()
-        if by_folder.works and not (by_table.works and self._is_better(by_table, by_folder)):
-            return by_folder
+        wanted = self.given.get("labels", "")
+        table, pattern = self.given.get("table"), self.given.get("pattern")
+        if isinstance(table, str):
+            return _settled(self.try_table(table))
+        if table or pattern:
+            how = f"the tables {', '.join(table)}" if table else f"the names by {pattern}"
+            return _settled(self.try_values({"labels": "table" if table else "pattern"}, how))
+        # what nobody has ruled out, the likeliest first
+        none = Trial({}, "")
+        by_folder = by_table = by_name = none
+        if wanted in ("", "parent"):
+            how = "the folder that holds a picture"
+            by_folder = self.try_values({"labels": "parent"}, how)
+        if wanted in ("", "table"):
+            by_table = self._best_table()
+        if by_folder.works:
+            return self._choose(by_folder, by_table)
         if by_table.works:
             return by_table
-        by_name = self._best_pattern()
+        if wanted in ("", "pattern"):
+            by_name = self._best_pattern()
         if by_name.works:
             return by_name
-        problem = by_table.error or by_folder.error
-        if not problem:
-            classes = ", ".join(sorted(set(by_folder.found.values()))) or "no pictures"
-            problem = f"{self.where} holds one class at most ({classes}); a classifier needs two"
-        raise StageError(problem)
+        raise StageError(by_table.error or by_folder.error or self._nothing(by_folder))
+
+    def _nothing(self, by_folder: Trial) -> str:
+        """Return what is wrong if nothing fails and nothing gives two classes."""
+        classes = ", ".join(sorted(set(by_folder.found.values())))
+        if classes:
+            return f"{self.where} holds one class ({classes}); a classifier needs two at least"
+        return (
+            f"{self.where}: nothing says what is on its pictures; put them into a folder for each "
+            "class, or name a table by --table, or a regular expression by --pattern"
+        )
+
+    def _choose(self, by_folder: Trial, by_table: Trial) -> Trial:
+        """Return one of two trials that work: the table, if it knows nearly all pictures better."""
+        folders, table = by_folder.found, by_table.found
+        pairs = {(folders[file], label) for file, label in table.items() if file in folders}
+        same = len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs})
+        tells_less = all(two.isdigit() or folded(one) == folded(two) for one, two in pairs)
+        if not by_table.works or (same and tells_less):
+            return by_folder
+        chosen, other = by_folder, by_table
+        flag = f"--table {by_table.values['table']}"
+        if len(table) >= 0.9 * len(folders):
+            chosen, other, flag = by_table, by_folder, "--labels parent"
+        classes = len(set(other.found.values()))
+        chosen.how += f" (a guess; {other.how} would give {classes} classes: {flag})"
+        return chosen
 
     def try_values(self, values: dict[str, Any], how: str) -> Trial:
         """Return what gather makes of the files with these lines and those that are given."""
@@ -99,16 +130,6 @@ class Guesser:
         finally:
             logging.disable(logging.NOTSET)
         return trial
-
-    def _is_better(self, by_table: Trial, by_folder: Trial) -> bool:
-        """Return whether a table knows nearly all pictures, and other classes than the folders."""
-        folders, table = by_folder.found, by_table.found
-        if len(table) < 0.9 * len(folders):
-            return False
-        pairs = {(folders[file], label) for file, label in table.items() if file in folders}
-        return len(pairs) != len({one for one, _ in pairs}) or len(pairs) != len(
-            {two for _, two in pairs}
-        )
 
     def _best_table(self) -> Trial:
         """Return the trial of the table that labels most pictures."""
@@ -134,21 +155,29 @@ class Guesser:
 
     def try_table(self, name: str) -> Trial:
         """Return the trial of a table, or of all tables of a name; its columns may be guessed."""
-        trial = self.try_values({"labels": "table", "table": name}, f"the table {name}")
-        if not trial.error:
-            return trial
-        columns = self._guess_columns(name)
-        if not columns:
-            return trial
-        said = " and ".join(f"{key.replace('_', ' ')} {value}" for key, value in columns.items())
-        guessed = self.try_values(
-            {"labels": "table", "table": name, **columns},
-            f"the table {name}, {said} (a guess; to overrule: --file-column, --label-column)",
+        values = {"labels": "table", "table": name}
+        trial = self.try_values(values, "")
+        columns = self._guess_columns(name) if trial.error else {}
+        guessed = self.try_values({**values, **columns}, "") if columns else trial
+        if guessed.error:
+            return guessed
+        options = check(guessed.values, LabelOptions, "", Path("the options"))
+        first = find_tables(self.files, options)[0]
+        table = parse_user_table(self.read(first), first)
+        finder = FileFinder(self.files, options.meaning_of)
+        found = columns_of(table, PurePosixPath(first).parent, finder, options)
+        label = (
+            f"column {found.label}" if found.label else f"{len(found.classes)} columns of 0 and 1"
         )
-        return trial if guessed.error else guessed
+        sure = "a guess; " if columns else ""
+        guessed.how = (
+            f"the table {name}: {label}, for the file in column {found.file} ({sure}to overrule: "
+            "--label-column, --file-column)"
+        )
+        return guessed
 
     def _guess_columns(self, name: str) -> dict[str, str]:
-        """Return the columns of a table that no known name tells, if only one can be meant."""
+        """Return the columns of a table that no known name tells, those that are clear."""
         file = next((f for f in self.files if f == name or PurePosixPath(f).name == name), name)
         try:
             table = parse_user_table(self.read(file), file)
@@ -156,19 +185,18 @@ class Guesser:
             return {}
         finder, folder = FileFinder(self.files, split_of), PurePosixPath(file).parent
         fits = [c for c in table.columns if finder.finds_any(table.cells(c)[:1000], folder)]
-        known = [name for name in table.find_all(FILE_NAMES) if name in fits]
+        kinds = {column: len(set(table.cells(column))) for column in table.columns}
+        files = [name for name in table.find_all(FILE_NAMES) if name in fits][:1]
         found: dict[str, str] = {}
-        if not known:
-            if len(fits) != 1:
+        if not files:
+            files = [column for column in fits if kinds[column] > len(table.rows) / 2]
+            if len(files) != 1:
                 return {}
-            found["file_column"] = fits[0]
-        others = [c for c in table.columns if c not in fits and not split_of(c)]
-        kinds = {column: len(set(table.cells(column))) for column in others}
-        likely = [c for c, kind in kinds.items() if 2 <= kind <= max(2, len(table.rows) // 2)]
-        if not table.find(LABEL_NAMES):
-            if len(likely) != 1:
-                return {}
-            found["label_column"] = likely[0]
+            found["file_column"] = files[0]
+        others = [c for c in table.columns if c not in files and not split_of(c)]
+        labels = [c for c in others if 2 <= kinds[c] <= max(2, len(table.rows) // 2)]
+        if not table.find(LABEL_NAMES) and len(labels) == 1:
+            found["label_column"] = labels[0]
         return found
 
     def _best_pattern(self) -> Trial:
@@ -181,3 +209,10 @@ class Guesser:
             if trial.works and len(trial.found) >= 2 * len(set(trial.found.values())):
                 return trial
         return Trial({}, "")
+
+
+def _settled(trial: Trial) -> Trial:
+    """Return a trial that the user has asked for. Raises StageError with what gather would say."""
+    if trial.error:
+        raise StageError(trial.error)
+    return trial

@@ -9,7 +9,7 @@ from pawprint.params import StageError
 from pawprint.pictures.formats import looks_like_picture
 from pawprint.sources.label_options import LabelledFile, LabelOptions
 from pawprint.sources.layout import NOWHERE, Layout
-from pawprint.sources.names import is_other_picture, listed
+from pawprint.sources.names import is_document, is_other_picture, listed
 from pawprint.sources.splits import UNLABELLED
 from pawprint.sources.table_labels import label_by_tables
 
@@ -70,7 +70,9 @@ def _label_by_folder(
     classes that lie under several folders whose names say no split.
     """
     holders = _folders_with_folders(files)
-    beside = {f for f in files if not _is_picture(f) and _folder_of(f) in holders}
+    filled = {_folder_of(file) for file in files if not is_document(file)}
+    others = (file for file in files if not _is_picture(file))
+    beside = {f for f in others if _folder_of(f) in holders or _folder_of(f) not in filled}
     folders = {_folder_of(file) for file in files if file not in beside}
     layout = Layout(folders, options.meaning_of, options.is_container)
     if "splits" not in options.model_fields_set:

@@ -15,6 +15,11 @@ CONTROL = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories: control, surrogate, 
 OTHER_PICTURES = re.compile(
     r"\.(ai|arw|cr[23]|dng|eps|exr|hdr|hei[cf]s?|hif|jx[lr]|nef|orf|psd|raf|raw|rw2|svgz?|xcf)"
 )
+# What lies beside pictures, and makes no class if a folder holds nothing else.
+DOCUMENTS = re.compile(
+    r"\.(csv|docx?|h5|html?|ipynb|jsonl?|log|mat|md|np[yz]|parquet|pdf|pkl|py|toml|tsv|txt|xlsx?"
+    r"|xml|ya?ml)"
+)
 
 
 def check_label(label: str, where: str = "") -> None:
@@ -65,6 +70,11 @@ def is_hidden(name: str) -> bool:
 def is_other_picture(name: str) -> bool:
     """Return whether a file's name is that of a picture in a format that is not read."""
     return bool(OTHER_PICTURES.fullmatch(PurePosixPath(name).suffix.lower()))
+
+
+def is_document(name: str) -> bool:
+    """Return whether a file's name is that of a text, a table or the like."""
+    return bool(DOCUMENTS.fullmatch(PurePosixPath(name).suffix.lower()))
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

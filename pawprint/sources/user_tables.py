@@ -47,8 +47,16 @@ Split = Literal["train", "valid", "test"]
 
 
 def as_words(value: object) -> object:
-    """Return a mapping with its keys as words: a column may hold numbers or truth values."""
-    return {str(key): split for key, split in value.items()} if isinstance(value, dict) else value
+    """Return a mapping with its keys as words: a column may hold numbers or truth values.
+
+    Raises ValueError, for pydantic, for a word that is given no split.
+    """
+    if not isinstance(value, dict):
+        return value
+    for split in value.values():
+        if not all(each in SPLITS for each in (split if isinstance(split, list) else [split])):
+            raise ValueError(f"should give each word {', '.join(SPLITS)} or a list of them")
+    return {str(key): split for key, split in value.items()}
 
 
 Splits = Annotated[dict[str, Split | list[Split]], BeforeValidator(as_words)]

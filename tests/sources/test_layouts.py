@@ -11,6 +11,8 @@ import pytest
 
 from pawprint.params import StageError
 from pawprint.sources import Found
+from pawprint.sources.guessing import Guesser
+from pawprint.sources.names import is_hidden
 from tests.support.world import fill, from_folder
 
 ID = "000bec180eb18c7604dcecc8fe0dba07"
@@ -247,6 +249,75 @@ def from_table(root: Path, layout: str, cases: dict[str, Case]) -> list[Found]:
 @pytest.mark.parametrize("layout", TABLES)
 def test_a_layout_with_a_table_is_understood(tmp_path: Path, layout: str):
     assert counted(from_table(tmp_path, layout, TABLES)) == TABLES[layout][3]
+
+
+def guessed(root: Path, **given: object) -> list[Found]:
+    """What gather finds with the lines that `pawprint use` guesses."""
+    files = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+    files = [file for file in files if not is_hidden(file)]
+    guess = Guesser(files, lambda name: (root / name).read_bytes(), given, str(root)).guess()
+    return from_folder(root, **guess.values)
+
+
+@pytest.mark.parametrize("layout", FOLDERS)
+def test_a_layout_of_folders_is_guessed(tmp_path: Path, layout: str):
+    files, expected = FOLDERS[layout]
+    assert counted(guessed(fill(tmp_path, *files))) == expected
+
+
+@pytest.mark.parametrize("layout", TABLES)
+def test_a_layout_with_a_table_is_guessed(tmp_path: Path, layout: str):
+    from_table(tmp_path, layout, TABLES)
+    given = {key: value for key, value in TABLES[layout][2].items() if key != "table"}
+    assert counted(guessed(tmp_path, **given)) == TABLES[layout][3]
+
+
+NAMES = {
+    "a number behind the name": (
+        ["cat.1.jpg", "cat.2.jpg", "dog.1.jpg", "dog.2.jpg"],
+        {"cat": 2, "dog": 2},
+    ),
+    "breeds of several words, and copies": (
+        ["great_pyrenees_1.jpg", "great_pyrenees_2.jpg", "pug_1.jpg", "pug (2).jpg"],
+        {"great_pyrenees": 2, "pug": 2},
+    ),
+    "in train, and pictures without labels in test": (
+        ["train/cat.1.jpg", "train/cat.2.jpg", "train/dog.1.jpg", "train/dog.2.jpg", "test1/1.jpg"],
+        {"cat/train": 2, "dog/train": 2},
+    ),
+    "the class before the camera's name": (
+        ["cat_IMG-A.jpg", "cat_IMG-B.jpg", "dog_IMG-C.jpg", "dog_IMG-D.jpg"],
+        {"cat": 2, "dog": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", NAMES)
+def test_labels_in_names_are_guessed(tmp_path: Path, layout: str):
+    files, expected = NAMES[layout]
+    assert counted(guessed(fill(tmp_path, *files))) == expected
+
+
+def test_names_of_a_camera_are_no_classes(tmp_path: Path):
+    fill(tmp_path, "IMG_001.jpg", "IMG_002.jpg", "DSC_003.jpg")
+    with pytest.raises(StageError, match="has no label; put every picture into a folder"):
+        guessed(tmp_path)
+
+
+def test_a_table_that_knows_more_than_the_folders_wins_and_says_so(tmp_path: Path):
+    fill(tmp_path, "part_1/a.jpg", "part_1/b.jpg", "part_2/c.jpg", "part_2/d.jpg")
+    (tmp_path / "meta.csv").write_text("image_id,dx\na,mel\nb,nv\nc,mel\nd,bkl\n")
+    assert counted(guessed(tmp_path)) == {"mel": 2, "nv": 1, "bkl": 1}
+    assert counted(guessed(tmp_path, labels="parent")) == {"part_1": 2, "part_2": 2}
+
+
+def test_a_column_of_an_unknown_name_is_guessed_if_only_one_can_be_meant(tmp_path: Path):
+    fill(tmp_path, *(f"train/{i}.jpg" for i in range(4)))
+    (tmp_path / "labels.csv").write_text("id,has_cactus\n0,0\n1,1\n2,1\n3,0\n")
+    assert counted(guessed(tmp_path)) == {"0/train": 2, "1/train": 2}
+    (tmp_path / "labels.csv").write_text("id,a,b\n0,x,k\n1,y,l\n2,x,k\n3,y,l\n")
+    with pytest.raises(StageError, match="which one holds the labels"):
+        guessed(tmp_path)
 
 
 # What is in the folder, the table, the yaml, and the line that says what to write.

@@ -61,11 +61,11 @@ def class_lines(classes: Counter[str], items: list[Found]) -> list[str]:
     lines = [said("classes", f"{len(classes)}: {', '.join(shown)}")]
     rare = [f"{label} {count}" for label, count in order[::-1] if count < RARE]
     if rare:
-        text = f"{len(rare)} classes have too few pictures for train, valid and test: "
+        text = f"classes of fewer than {RARE} pictures, which cannot be in every split: "
         lines.append(said("rare", text + listed(rare, 6)))
     empty = sorted({item.label for item in items} - set(classes))
     if empty:
-        text = f"{len(empty)} classes have no picture; gather.min_per_class: 0 leaves them out: "
+        text = "classes without a picture; gather.min_per_class: 0 leaves them out: "
         lines.append(said("empty", text + listed(empty, 6)))
     return lines
 
@@ -106,7 +106,6 @@ def look_lines(look: Look, total: int) -> list[str]:
     if not refused:
         lines.append(said("refused", f"none{part}"))
     if look.copies or look.two_labels:
-        text = f"{look.copies} copies of others are kept once"
-        text += f"; {look.two_labels} have the same bytes under two labels, and are not kept"
-        lines.append(said("repeated", text + part))
+        text = f"same bytes as another: {look.copies}, kept once; under two labels: "
+        lines.append(said("repeated", f"{text}{look.two_labels}, not kept{part}"))
     return lines
