@@ -1,5 +1,6 @@
 """Names of labels and files: what may become a folder, and how odd names are written down."""
 
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -17,6 +18,11 @@ OTHER_PICTURES = re.compile(
 # Half of a phone's live photo, beside its still picture: IMG_1.HEIC and IMG_1.MOV.
 VIDEOS = re.compile(r"\.(3g[2p]|avi|m2ts|m4v|mkv|mov|mp4|mpe?g|mts|webm|wmv)")
 A_VIDEO = "a video, not a picture"
+# What lies beside pictures, and makes no class if a folder holds nothing else.
+DOCUMENTS = re.compile(
+    r"\.(csv|docx?|h5|html?|ipynb|jsonl?|log|mat|md|np[yz]|parquet|pdf|pkl|py|toml|tsv|txt|xlsx?"
+    r"|xml|ya?ml)"
+)
 
 
 def check_label(label: str, where: str = "") -> None:
@@ -50,6 +56,12 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def yaml_word(text: str) -> str:
+    """Return a word as a YAML file takes it: `01` in quotes, or it would be the number 1."""
+    plain = re.fullmatch(r"[A-Za-z_][\w-]*", text) and text.lower() not in ("true", "false", "null")
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
 def is_hidden(name: str) -> bool:
     """Return whether a path is hidden: a part of it begins with a dot, or is macOS's __MACOSX.
 
@@ -66,6 +78,11 @@ def is_other_picture(name: str) -> bool:
 def is_video_name(name: str) -> bool:
     """Return whether a file's name is that of a video."""
     return bool(VIDEOS.fullmatch(PurePosixPath(name).suffix.lower()))
+
+
+def is_document(name: str) -> bool:
+    """Return whether a file's name is that of a text, a table or the like."""
+    return bool(DOCUMENTS.fullmatch(PurePosixPath(name).suffix.lower()))
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

@@ -1,5 +1,6 @@
 """What a gathering got: metrics/gather.json, and what to say if it is too little."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -51,6 +52,15 @@ def say_videos(rows: Sequence[Row]) -> None:
         print(f"gather: {len(videos)} {plural} left out: {listed(videos, 3)}", file=sys.stderr)
 
 
+def without_empty_classes(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of the classes that have a picture; name the others on stderr."""
+    have = {row.label for row in rows if row.status == "ok"}
+    empty = sorted({row.label for row in rows} - have)
+    if empty:
+        logging.warning("%d classes have no picture, so left out: %s", len(empty), listed(empty))
+    return [row for row in rows if row.label in have]
+
+
 def say_too_few(rows: Sequence[Row], minimum: int, is_remote: bool) -> str:
     """Return what is wrong if a class has too few pictures, or there is only one class; or "".
 
@@ -67,7 +77,7 @@ def say_too_few(rows: Sequence[Row], minimum: int, is_remote: bool) -> str:
     if not few:
         return ""
     lost = [row for row in rows if row.label in few and row.status != "ok"]
-    numbers = ", ".join(f"{number} {label}" for label, number in few.items())
+    numbers = listed([f"{number} {label}" for label, number in few.items()], 10)
     said = f"gather.min_per_class is {minimum}, but there are {numbers}"
     if lost:
         files = listed([f"{row.url} ({row.status}: {row.reason})" for row in lost])
@@ -82,6 +92,7 @@ def _advise(lost: Sequence[Row], minimum: int, is_remote: bool) -> str:
         advice.append("run again if the network was down")
     elif lost:
         advice.append("repair these files, or leave them out by `include` in the source's yaml")
+        advice.append("set gather.min_per_class: 0 to leave out classes without a picture")
     else:
         advice.append("add pictures")
     if any(row.sha256 for row in lost):
