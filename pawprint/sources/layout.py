@@ -4,6 +4,7 @@
 `train/cat/images/1.jpg`. In `test/1.jpg` there is no class: such pictures have no label.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -129,14 +130,16 @@ class Layout:
             pairs = zip(map(yaml_word, names[:4]), splits, strict=False)
             advice = ", ".join(f"{name}: {split}" for name, split in pairs)
             more = ", …" if len(names) > 4 else ""
-            write = f"`splits: {{{advice}{more}}}` (train, valid or test, as it is)"
+            write = (
+                f"`splits: {{{advice}{more}}}` (train, valid or test for each), or "
+                f"`include: ^{re.escape(found[min(found)].as_posix())}/` to use one alone"
+            )
         else:
-            longest = max(found.values(), key=lambda path: len(path.parts))
-            write = f"`include: ^(?!{longest}/)` to leave one out"
+            write = f"`include: ^(?!{re.escape(max(found).as_posix())}/)` to leave one out"
         holders = listed([repr(str(parent)) for parent in found.values()])
         raise StageError(
             f"{where}: the same classes ({listed(sorted(twice), 3)}) lie under {holders}, whose "
-            f"names say no split; write {write} into the source's yaml, or `splits: {{}}` to take "
+            f"names say no split; in the source's yaml, write {write}, or `splits: {{}}` to take "
             "them as one"
         )
 

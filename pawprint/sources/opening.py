@@ -121,6 +121,6 @@ def say_unused_pictures(folder: Path, name: str) -> None:
     if waiting:
         print(
             f"gather: {folder} holds {waiting} pictures, which the source {name!r} does not read; "
-            "to use them, set gather.source: folder",
+            f"to use them, run `pawprint use {folder}`",
             file=sys.stderr,
         )

@@ -78,8 +78,12 @@ def columns_of(
 ) -> TableColumns:
     """Return which columns a table has. Raises StageError that says what to write if one lacks."""
     has = f"{table.where} has the columns {', '.join(table.columns)}"
-    group = table.find(("group", "groups"), options.group_column, "group_column")
     known = table.find_all(FILE_NAMES, options.file_column, "file_column")
+    if not known and finder.finds_any(table.columns, folder):
+        raise StageError(
+            f"{has}, of which one is a file: is the header missing? Write `file,label` as line 1"
+        )
+    group = table.find(("group", "groups"), options.group_column, "group_column")
     fits = (name for name in known if finder.finds_any(table.cells(name)[:1000], folder))
     file = next(fits, known[0] if known else "")
     if not file:
@@ -87,7 +91,7 @@ def columns_of(
         named = (looks or table.columns or ["NAME"])[0]
         raise StageError(
             f"{has}; which one holds the files? Write `file_column: {named}` into the source's "
-            "yaml (or another of them; line 1 of the table should name the columns)"
+            "yaml, or the name of another"
         )
     label = table.find(LABEL_NAMES, options.label_column, "label_column")
     if label:

@@ -144,6 +144,12 @@ TABLES: dict[str, Case] = {
         {"table": "labels.tsv"},
         {"cat": 1, "dog": 1},
     ),
+    "a picture that is called as a column": (
+        ["image.jpg", "label.jpg"],
+        {"labels.csv": "image,label\nimage,cat\nlabel,dog\n"},
+        {},
+        {"cat": 1, "dog": 1},
+    ),
     "columns that are named in the yaml": (
         ["1.jpg", "2.jpg"],
         {"labels.csv": "slide,finding,where\n1,cat,late\n2,dog,early\n"},
@@ -226,6 +232,18 @@ TABLES: dict[str, Case] = {
         {"labels.csv": "Image Name,Category\nimg_1.v2,cat\nB.jpeg,dog\n"},
         {},
         {"cat": 1, "dog": 1},
+    ),
+    "Excel's line about the delimiter": (
+        ["1.jpg", "2.jpg"],
+        {"labels.csv": "sep=;\r\nfile;label\r\n1.jpg;a,b\r\n2.jpg;c\r\n"},
+        {},
+        {"a,b": 1, "c": 1},
+    ),
+    "accents in another form of Unicode": (
+        ["cafe\u0301.jpg", "the.jpg"],
+        {"labels.csv": "file,label\ncaf\u00e9,coffee\nthe,tea\n"},
+        {},
+        {"coffee": 1, "tea": 1},
     ),
     "rows of the test split without labels": (
         ["train/1.jpg", "train/2.jpg", "test/3.jpg"],
@@ -326,14 +344,15 @@ REFUSED: dict[str, tuple[list[str], dict[str, str | bytes], dict[str, object], s
         both("2021", "2022"),
         {},
         {},
-        r"the same classes \(cat, dog\) lie under '2021', '2022', whose names say no split; write "
+        r"the same classes \(cat, dog\) lie under '2021', '2022', whose names say no split; in the "
+        r"source's yaml, write "
         r"`splits: \{\"2021\": train, \"2022\": test\}`",
     ),
     "the same classes beside a copy": (
         both("train", "copies/train"),
         {},
         {},
-        r"lie under 'copies/train', 'train'.*write `include: \^\(\?!copies/train/\)`",
+        r"lie under 'copies/train', 'train'.*write `include: \^\(\?!copies/\)`",
     ),
     "pictures without a class in train": (
         ["train/1.jpg", "test/2.jpg"],
@@ -375,7 +394,7 @@ REFUSED: dict[str, tuple[list[str], dict[str, str | bytes], dict[str, object], s
         ["1.jpg", "2.jpg"],
         {"labels.csv": "1.jpg,cat\n2.jpg,dog\n"},
         {"labels": "table"},
-        r"which one holds the files\?.*line 1 of the table should name the columns",
+        r"of which one is a file: is the header missing\? Write `file,label` as line 1",
     ),
     "several classes in one row": (
         ["1.jpg", "2.jpg"],

@@ -6,6 +6,7 @@ that gather and verify run.
 """
 
 import argparse
+import errno
 import io
 import logging
 import re
@@ -73,6 +74,10 @@ def run(arguments: argparse.Namespace) -> None:
         print("\n".join(use(arguments, heard)))
     except StageError as error:
         sys.exit(f"pawprint: {error}")
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EROFS):
+            raise
+        sys.exit(f"pawprint: {error.filename}: {error.strerror}; give access to it")
     finally:
         logging.getLogger().removeHandler(heard)
 
@@ -105,6 +110,8 @@ def use(arguments: argparse.Namespace, heard: Heard) -> list[str]:
     if arguments.dry_run:
         lines += [f"not written (--dry-run): {target}", *yaml.splitlines()[1:]]
         return lines
+    if target.exists() and target.read_bytes() != yaml.encode():
+        note.append(f"name       {target} was there, and is written over; --name keeps both")
     write_bytes(target, yaml.encode())
     path = "" if used.root is None else used.root.as_posix()
     set_params(name, path)
@@ -133,7 +140,7 @@ def source_name(wanted: str, stem: str) -> tuple[str, list[str]]:
 
     Raises StageError if a yaml of the name is there that this command has not written.
     """
-    name = re.sub(r"[^\w-]+", "_", wanted or stem).strip("_-").lower() or "pictures"
+    name = re.sub(r"[^\w-]+", "_", wanted or stem).strip("_-").lower()[:60] or "pictures"
     if not is_foreign(name):
         return name, []
     other = f"my_{name}"

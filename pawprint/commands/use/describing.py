@@ -99,7 +99,7 @@ def look_lines(look: Look, total: int) -> list[str]:
             f"{width:,} x {height:,}"
             for width, height in (by_area[0], by_area[len(by_area) // 2], by_area[-1])
         )
-        lines.append(said("sizes", f"{smallest} to {largest} pixels, in the middle {middle}"))
+        lines.append(said("sizes", f"{smallest} to {largest} pixels, median {middle}"))
     refused = sum(map(len, look.refused.values()))
     for reason, names in sorted(look.refused.items()):
         lines.append(said("refused", f"{len(names)} {reason}: {listed(names, 2)}{part}"))
