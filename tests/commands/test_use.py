@@ -14,6 +14,7 @@ from pawprint.__main__ import main
 from pawprint.params import load_yaml
 from pawprint.tables import read_json, read_table
 from stages import gather
+from tests.support.phone import heic, movie
 from tests.support.project import ROOT
 from tests.support.world import fill, picture
 
@@ -160,6 +161,18 @@ def test_what_will_be_refused_is_named_with_its_reason(tmp_path: Path, use):
     assert "png 1" in said
     assert "repeated   same bytes as another: 1, kept once; under two labels: 2, not kept" in said
     assert "sizes      64 x 64 to 200 x 50 pixels" in said
+
+
+def test_a_phones_pictures_are_pictures_and_its_videos_are_counted(tmp_path: Path, use):
+    for label, colour in (("cat", "red"), ("dog", "blue")):
+        (tmp_path / "phone" / label).mkdir(parents=True)
+        content = heic(Image.new("RGB", (320, 240), colour), 6)
+        (tmp_path / "phone" / label / "IMG_1.HEIC").write_bytes(content)
+        (tmp_path / "phone" / label / "IMG_1.MOV").write_bytes(movie())
+    said = use(tmp_path / "phone", "--dry-run")
+    assert "formats    heic 2" in said
+    assert "240 x 320" in said
+    assert "left out   2: a video, not a picture" in said
 
 
 def test_rare_classes_are_named(tmp_path: Path, use):

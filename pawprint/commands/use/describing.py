@@ -40,6 +40,8 @@ def describe(used: Input, name: str, params: dict[str, Any], heard: list[str]) -
         chosen = spread((item for item in used.find() if not item.missing), len(here), MOST)
         look = look_at(chosen, how.preparation({}))
         lines += look_lines(look, len(here))
+    others = Counter(item.missing for item in items if item.status == "not a picture")
+    lines += [said("left out", f"{count:,}: {why}") for why, count in others.most_common(3)]
     return [*lines, *(said("note", line) for line in dict.fromkeys(heard))]
 
 
