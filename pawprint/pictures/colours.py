@@ -6,7 +6,12 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageCms
 
-CLASSES = ("scnr", "mntr", "prtr", "spac")  # of ICC profiles that say what a picture's colours are
+DEVICE_CLASSES = (
+    "scnr",
+    "mntr",
+    "prtr",
+    "spac",
+)  # of ICC profiles that say what a picture's colours are
 ROUNDING = 2  # levels of 255 in which two descriptions of sRGB differ
 
 
@@ -32,7 +37,7 @@ def to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         taken = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}[own.profile.xcolor_space.strip()]
         grey = mode in ("L", "LA", "La", "1")
-        if own.profile.device_class.strip() not in CLASSES or taken != (
+        if own.profile.device_class.strip() not in DEVICE_CLASSES or taken != (
             "L" if grey else "CMYK" if mode == "CMYK" else "RGB"
         ):
             return None

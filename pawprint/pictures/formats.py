@@ -36,7 +36,10 @@ SUFFIXES = frozenset(suffix for suffixes in SUFFIXES_OF.values() for suffix in s
 
 Image.init()
 FORMATS = tuple(form for form in SUFFIXES_OF if form in Image.OPEN)  # AVIF came late to Pillow
-HEIF_BRANDS = (b"mif1", b"msf1", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
+HEIF_BRANDS = (
+    *(b"mif1", b"msf1", b"heic", b"heix", b"heim", b"heis"),
+    *(b"hevc", b"hevx", b"hevm", b"hevs"),
+)
 AVIF_BRANDS = (b"avif", b"avis")
 
 

@@ -156,6 +156,7 @@ class Tables:
         self.rows: Table = {}
         self.folders: set[str] = set()  # with a metadata file that has labels
         self.column = ""
+        self.names: list[str] = []  # of the classes in that column
 
     def add(self, file: str, content: bytes) -> None:
         """Read one file. Raises StageError that names the line if it is not understood."""
@@ -170,7 +171,7 @@ class Tables:
                 f"{', '.join(sorted(columns))}"
             )
         if column:
-            self.column = column
+            self.column, self.names = column, names_of(self.features, column)
             self.folders.add(folder)
             for row in rows:
                 picture = str(row.get("file_name", "")).replace("\\", "/")
@@ -182,8 +183,7 @@ class Tables:
         above = {str(folder) for folder in PurePosixPath(entry.name).parents}
         if above & self.folders:
             row = self.rows.get(entry.name, {})
-            names = names_of(self.features, self.column, self.name)
-            label = label_of(row.get(self.column), names, self.name)
+            label = label_of(row.get(self.column), self.names, self.name)
         else:
             label = folders[-1] if folders else ""
             if is_split_folder(label) and not split_in_folders(folders[:-1]):

@@ -1,6 +1,7 @@
 """The columns of a data set's tables: which holds labels, and what its numbers are called."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,18 +36,21 @@ def features_of_card(card: Mapping[str, Any], config: str) -> Features:
     return features
 
 
-def names_of(features: Features, column: str, where: str) -> list[str]:
+def names_of(features: Features, column: str) -> list[str]:
     """Return the names of a column's classes in the order of their numbers; none if not known.
 
-    A slash in a name becomes a dash, because labels are names of folders. Raises StageError if two
-    names are the same then.
+    A slash in a name becomes a dash, because labels are names of folders. Classes of one name, such
+    as the two cranes of ImageNet, get their numbers behind it.
     """
     names = [str(name) for name in features.get(column, {}).get("names") or []]
-    safe = [re.sub(r"[/\\]+", "-", name).lstrip(".").strip() or name for name in names]
-    twice = sorted({name for name in safe if safe.count(name) > 1})
-    if twice:
-        raise StageError(f"{where}: two classes of the column {column!r} are called {twice[0]!r}")
-    return safe
+    safe = [safe_label(name) for name in names]
+    counted = Counter(safe)
+    return [f"{name} ({number})" if counted[name] > 1 else name for number, name in enumerate(safe)]
+
+
+def safe_label(name: str) -> str:
+    """Return a class's name as it can name a folder: without slashes, and no dot in front."""
+    return re.sub(r"[/\\]+", "-", name).strip().lstrip(".").strip()
 
 
 def label_of(value: Any, names: list[str], where: str) -> str:
@@ -62,7 +66,7 @@ def label_of(value: Any, names: list[str], where: str) -> str:
     if value is None or value == -1 or (isinstance(value, float) and value != value):
         return ""
     if isinstance(value, str) and not (names and value.strip().lstrip("-").isdigit()):
-        return value.strip()
+        return safe_label(value)
     if isinstance(value, str):  # a number of a CSV
         return label_of(int(value), names, where)
     if not names or isinstance(value, bool):

@@ -67,7 +67,7 @@ def read_shard(
         schema = shard.schema_arrow
         features = features_of_card(card, options.config) | features_of_schema(schema.metadata)
         image, label = find_columns(schema, features, options, where)
-        names = names_of(features, label, where)
+        names = names_of(features, label)
         number = 0
         for batch in shard.iter_batches(ROWS, columns=[image, label], use_threads=False):
             columns = batch.to_pydict()

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from PIL import Image
@@ -31,7 +31,7 @@ from pawprint.commands.web import Access, Guard, RequestRefused, answer_refused,
 from pawprint.compute import cores
 from pawprint.exporting.shipped.predict import Classifier
 from pawprint.pictures.formats import FORMATS, SUFFIXES_OF
-from pawprint.pictures.opening import Preparation, Unusable, open_picture
+from pawprint.pictures.opening import Unusable, open_picture
 
 T = TypeVar("T")
 PREVIEW = 640  # pixels on the longer side: the page shows half as many, on a dense screen
@@ -159,11 +159,12 @@ class Service:
 
     def shrink(self, content: bytes) -> bytes:
         """Return a picture as a JPEG of PREVIEW pixels at most. Raises RequestRefused."""
-        how = Preparation(max_size=PREVIEW, max_pixels=self.limits.pixels)
+        own, pixels = self.classifier.how, self.limits.pixels
+        how = replace(own, resize="shrink", max_size=PREVIEW, min_size=1, max_pixels=pixels)
         try:
             image = open_picture(io.BytesIO(content), how)
         except Unusable as why:
-            raise refusal(why, self.limits.pixels) from None
+            raise refusal(why, pixels) from None
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=82)
         return buffer.getvalue()
