@@ -16,7 +16,7 @@ from pawprint.sources.file_finder import FileFinder, folded
 from pawprint.sources.labels import LabelledFile, LabelOptions, label_files
 from pawprint.sources.names import is_hidden
 from pawprint.sources.splits import split_of
-from pawprint.sources.table_labels import columns_of, find_tables
+from pawprint.sources.table_labels import columns_of, find_tables, is_yes_or_no
 from pawprint.sources.user_tables import FILE_NAMES, LABEL_NAMES, parse_user_table
 
 # Labels in names: great_pyrenees_12.jpg, cat.1.jpg, cat (3).jpg, cat_IMG-7.jpg, 12_cat.jpg.
@@ -184,6 +184,8 @@ class Guesser:
         except StageError:
             return {}
         finder, folder = FileFinder(self.files, split_of), PurePosixPath(file).parent
+        if finder.finds_any(table.columns, folder):  # the header is missing, or says nothing
+            return {}
         fits = [c for c in table.columns if finder.finds_any(table.cells(c)[:1000], folder)]
         kinds = {column: len(set(table.cells(column))) for column in table.columns}
         files = [name for name in table.find_all(FILE_NAMES) if name in fits][:1]
@@ -195,7 +197,8 @@ class Guesser:
             found["file_column"] = files[0]
         others = [c for c in table.columns if c not in files and not split_of(c)]
         labels = [c for c in others if 2 <= kinds[c] <= max(2, len(table.rows) // 2)]
-        if not table.find(LABEL_NAMES) and len(labels) == 1:
+        flags = [c for c in others if is_yes_or_no(table.cells(c))]
+        if not table.find(LABEL_NAMES) and len(labels) == 1 and len(flags) < 2:
             found["label_column"] = labels[0]
         return found
 

@@ -209,6 +209,24 @@ TABLES: dict[str, Case] = {
         {"table": ["train.csv", "val.csv"]},
         {"cat/train": 1, "dog/train": 1, "dog/valid": 1},
     ),
+    "a table per split, all pictures in train": (
+        ["train/1.jpg", "train/2.jpg", "train/3.jpg"],
+        {"train.csv": "file,label\n1,cat\n2,dog\n", "valid.csv": "file,label\n3,dog\n"},
+        {"table": ["train.csv", "valid.csv"]},
+        {"cat/train": 1, "dog/train": 1, "dog/valid": 1},
+    ),
+    "CIFAR-10's: the same numbers in train and test, and trainLabels.csv": (
+        ["train/1.png", "train/2.png", "test/1.png", "test/2.png"],
+        {"trainLabels.csv": "id,label\n1,frog\n2,truck\n"},
+        {"table": "trainLabels.csv"},
+        {"frog/train": 1, "truck/train": 1},
+    ),
+    "pictures that were converted": (
+        ["1.jpg", "2.jpg"],
+        {"labels.csv": "file,label\n1.png,cat\n2.dcm.png,dog\n2,dog\n"},
+        {},
+        {"cat": 1, "dog": 1},
+    ),
     "the same numbers in train and test, told apart by the split": (
         ["train/1.jpg", "test/1.jpg", "train/2.jpg"],
         {"labels.csv": "image_id,label,split\n1,cat,train\n1,dog,test\n2,dog,train\n"},
@@ -335,6 +353,12 @@ def test_a_column_of_an_unknown_name_is_guessed_if_only_one_can_be_meant(tmp_pat
     assert counted(guessed(tmp_path)) == {"0/train": 2, "1/train": 2}
     (tmp_path / "labels.csv").write_text("id,a,b\n0,x,k\n1,y,l\n2,x,k\n3,y,l\n")
     with pytest.raises(StageError, match="which one holds the labels"):
+        guessed(tmp_path)
+    (tmp_path / "labels.csv").write_text("id,a,b\n0,1,1\n1,0,1\n2,1,0\n3,0,1\n")
+    with pytest.raises(StageError, match="2 of the columns a, b are 1"):
+        guessed(tmp_path)
+    (tmp_path / "labels.csv").write_text("0,cat\n1,dog\n2,dog\n3,cat\n")
+    with pytest.raises(StageError, match="is the header missing"):
         guessed(tmp_path)
 
 
