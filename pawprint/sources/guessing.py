@@ -26,6 +26,12 @@ PATTERNS = (
     r"^([^\W\d_]+)[_. -]",
     r"^\d+[ _.-]+(.+)\.",
 )
+# What cameras and phones call their pictures, which is no class.
+CAMERAS = re.compile(
+    "img|images?|photo|pic(ture)?|dsc[nf]?|dcim|pxl|mvimg|gopr|sam|p|scan|frame|screenshot|snapchat"
+    "|signal|whatsapp|wa|fb|untitled|file|page",
+    re.IGNORECASE,
+)
 MOST_TABLES = 20  # of different names; a folder with more holds something else
 
 
@@ -147,7 +153,7 @@ class Guesser:
             how = f"the tables {', '.join(several)}, one per split"
             trials.append(self.try_values({"labels": "table", "table": several}, how))
         none = Trial({}, "")
-        best = max(trials, key=lambda trial: (trial.works, len(trial.found)), default=none)
+        best = max(trials, key=_worth, default=none)
         if best.found or not best.error:
             return best
         # a table that names files which are here says what to write; others are about other things
@@ -209,9 +215,16 @@ class Guesser:
                 {"labels": "pattern", "pattern": pattern},
                 f"the names of the files by {pattern} (a guess; to overrule: --pattern)",
             )
-            if trial.works and len(trial.found) >= 2 * len(set(trial.found.values())):
+            labels = set(trial.found.values())
+            by_camera = any(CAMERAS.fullmatch(label) for label in labels)
+            if trial.works and len(trial.found) >= 2 * len(labels) and not by_camera:
                 return trial
         return Trial({}, "")
+
+
+def _worth(trial: Trial) -> tuple[bool, int, bool]:
+    """Return what trials of tables are compared by; of two that know as much, splits decide."""
+    return trial.works, len(trial.found), isinstance(trial.values.get("table"), list)
 
 
 def _settled(trial: Trial) -> Trial:

@@ -216,6 +216,19 @@ def test_a_data_set_of_the_hub_is_looked_at_by_gather(tmp_path: Path, use, refus
     assert load_yaml(Path("data/sources/rows.yaml")) == {"kind": "hub"}
 
 
+def test_params_without_a_section_gather_are_one_line(tmp_path: Path, refuse, monkeypatch):
+    root = fill(tmp_path / "zoo", "cat/1.jpg", "dog/2.jpg")
+    Path("params.yaml").write_text("split: {}\n")
+    monkeypatch.setattr("tests.commands.test_use.PARAMS", "split: {}\n")
+    assert "params.yaml has no section `gather`" in refuse(root)
+
+
+def test_pictures_whose_names_do_not_say_so_are_classes_beside_a_text(tmp_path: Path, use):
+    root = fill(tmp_path / "zoo", "cat/1", "cat/2", "dog/3", "dog/4")
+    (root / "notes.txt").write_text("from the zoo\n")
+    assert "classes    2: cat 2, dog 2" in use(root)
+
+
 def test_a_yaml_that_is_written_over_is_named(tmp_path: Path, use):
     one = fill(tmp_path / "one/farm", "cat/1.jpg", "dog/2.jpg")
     two = fill(tmp_path / "two/farm", "cow/1.jpg", "pig/2.jpg")

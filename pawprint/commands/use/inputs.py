@@ -126,7 +126,11 @@ def open_folder(root: Path, given: dict[str, Any]) -> Input:
         return Input("hub", f"a folder of parquet files; {LATER}", values, root, stem)
     lists = [name for name in files if name.lower().endswith(urls.LISTS) and "/" not in name]
     if not pictures and lists:
-        return open_lists(root, stem, given)
+        try:
+            return open_lists(root, stem, given)
+        except StageError:  # it may be a table of pictures whose names do not say what they are
+            if len(lists) == len(files):
+                raise
     guesser = Guesser(list(files), lambda name: read_list(root / name), given, f"'{root}'")
     return open_labelled(root, stem, list(files), guesser.guess())
 
