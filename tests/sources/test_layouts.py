@@ -4,13 +4,16 @@ A name of a file stands for a picture. In `expected`, `cat/train` counts the cat
 itself gives to train, and `cat` those that it leaves to be drawn.
 """
 
+import zipfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from pawprint.params import StageError
-from pawprint.sources import Found
+from pawprint.params import StageError, check
+from pawprint.sources import Found, archive
+from pawprint.sources.archive import ArchiveOptions
+from pawprint.sources.download import Downloader, DownloadParams
 from pawprint.sources.guessing import Guesser
 from pawprint.sources.names import is_hidden
 from tests.support.world import fill, from_folder
@@ -103,6 +106,18 @@ def counted(items: list[Found]) -> dict[str, int]:
 def test_a_layout_of_folders_is_understood(tmp_path: Path, layout: str):
     files, expected = FOLDERS[layout]
     assert counted(from_folder(fill(tmp_path, *files))) == expected
+
+
+@pytest.mark.parametrize("layout", FOLDERS)
+def test_a_layout_in_an_archive_is_understood_alike(tmp_path: Path, layout: str):
+    files, expected = FOLDERS[layout]
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as packed:
+        for file in files:
+            packed.writestr(file, b"")
+    yaml = {"kind": "archive", "archive": str(tmp_path / "all.zip")}
+    options = check(yaml, ArchiveOptions, "", tmp_path)
+    with Downloader(DownloadParams(), allow_private=False) as downloader:
+        assert counted(list(archive.find_pictures(options, tmp_path, downloader))) == expected
 
 
 # What is in the folder, the table or tables, the yaml, and what comes of it.

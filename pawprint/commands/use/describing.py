@@ -40,7 +40,9 @@ def describe(used: Input, name: str, params: dict[str, Any], heard: list[str]) -
         chosen = spread((item for item in used.find() if not item.missing), len(here), MOST)
         look = look_at(chosen, how.preparation({}))
         lines += look_lines(look, len(here))
-    return [*lines, *(said("note", line) for line in dict.fromkeys(heard))]
+    where = f"gather.path: '{used.root}': "
+    notes = dict.fromkeys(line.removeprefix(where) for line in heard)
+    return [*lines, *(said("note", line) for line in notes)]
 
 
 def said(word: str, text: str) -> str:
@@ -74,7 +76,7 @@ def split_lines(here: list[Found], params: dict[str, Any]) -> list[str]:
     """Return the splits that the source gives, and what is drawn."""
     counts = Counter(item.split for item in here)
     given = ", ".join(f"{split} {counts[split]:,}" for split in SPLITS if counts[split])
-    shares = {split: params.get("split", {}).get(f"{split}_pct") for split in ("valid", "test")}
+    shares = {split: (params.get("split") or {}).get(f"{split}_pct") for split in SPLITS}
     if not given:
         text = "none of its own; train, valid and test are drawn"
     elif counts[""]:
