@@ -28,7 +28,7 @@ class FileFinder:
         for file in files:
             path = PurePosixPath(file)
             names = {path.name}
-            if looks_like_picture(file) or is_other_picture(file):
+            if _is_picture(file):
                 names.add(path.stem)
             for key in {folded(name) for name in names}:
                 self.by_name[key].append(file)
@@ -38,7 +38,8 @@ class FileFinder:
 
         folder: that holds the table. split: the row's, or ""; it decides between `train/1.jpg` and
         `test/1.jpg`. The name counts from the table's folder, then from the source's, then from
-        any other; with the suffix before without; in its own case before another.
+        any other; with the suffix before without; in its own case before another. If none fits, a
+        picture in another format may: `1.png` is `1.jpg` if somebody has converted all.
         """
         fits = defaultdict(list)
         for file in self.by_name.get(folded(PurePosixPath(name).name), []):
@@ -51,12 +52,19 @@ class FileFinder:
         if len(best) == 1:
             return best[0], ""
         if not best:
-            return name, ABSENT
+            plain = name[: -len(PurePosixPath(name).suffix)] if _is_picture(name) else ""
+            found, problem = self.find(plain, folder, split) if plain else ("", ABSENT)
+            return (name, problem) if problem else (found, "")
         return name, f"the table names it, and {len(best)} files fit: {listed(best, 3)}"
 
     def finds_any(self, names: list[str], folder: PurePosixPath) -> bool:
         """Return whether one of a table's cells is the name of a file."""
         return any(not self.find(plain_name(name), folder)[1] for name in names if name)
+
+
+def _is_picture(name: str) -> bool:
+    """Return whether a name is that of a picture, also of a format that is not read."""
+    return looks_like_picture(name) or is_other_picture(name)
 
 
 def _rank(file: str, name: str, folder: PurePosixPath) -> tuple[int, bool, bool] | None:

@@ -16,7 +16,7 @@ from pawprint.sources.file_finder import FileFinder, folded
 from pawprint.sources.labels import LabelledFile, LabelOptions, label_files
 from pawprint.sources.names import is_hidden
 from pawprint.sources.splits import split_of
-from pawprint.sources.table_labels import columns_of, find_tables
+from pawprint.sources.table_labels import columns_of, find_tables, is_yes_or_no
 from pawprint.sources.user_tables import FILE_NAMES, LABEL_NAMES, parse_user_table
 
 # Labels in names: great_pyrenees_12.jpg, cat.1.jpg, cat (3).jpg, cat_IMG-7.jpg, 12_cat.jpg.
@@ -25,6 +25,12 @@ PATTERNS = (
     r"^(.+?)[ _.-]*\(?\d+\)?\.",
     r"^([^\W\d_]+)[_. -]",
     r"^\d+[ _.-]+(.+)\.",
+)
+# What cameras and phones call their pictures, which is no class.
+CAMERAS = re.compile(
+    "img|images?|photo|pic(ture)?|dsc[nf]?|dcim|pxl|mvimg|gopr|sam|p|scan|frame|screenshot|snapchat"
+    "|signal|whatsapp|wa|fb|untitled|file|page",
+    re.IGNORECASE,
 )
 MOST_TABLES = 20  # of different names; a folder with more holds something else
 
@@ -147,7 +153,7 @@ class Guesser:
             how = f"the tables {', '.join(several)}, one per split"
             trials.append(self.try_values({"labels": "table", "table": several}, how))
         none = Trial({}, "")
-        best = max(trials, key=lambda trial: (trial.works, len(trial.found)), default=none)
+        best = max(trials, key=_worth, default=none)
         if best.found or not best.error:
             return best
         # a table that names files which are here says what to write; others are about other things
@@ -184,6 +190,8 @@ class Guesser:
         except StageError:
             return {}
         finder, folder = FileFinder(self.files, split_of), PurePosixPath(file).parent
+        if finder.finds_any(table.columns, folder):  # the header is missing, or says nothing
+            return {}
         fits = [c for c in table.columns if finder.finds_any(table.cells(c)[:1000], folder)]
         kinds = {column: len(set(table.cells(column))) for column in table.columns}
         files = [name for name in table.find_all(FILE_NAMES) if name in fits][:1]
@@ -195,7 +203,8 @@ class Guesser:
             found["file_column"] = files[0]
         others = [c for c in table.columns if c not in files and not split_of(c)]
         labels = [c for c in others if 2 <= kinds[c] <= max(2, len(table.rows) // 2)]
-        if not table.find(LABEL_NAMES) and len(labels) == 1:
+        flags = [c for c in others if is_yes_or_no(table.cells(c))]
+        if not table.find(LABEL_NAMES) and len(labels) == 1 and len(flags) < 2:
             found["label_column"] = labels[0]
         return found
 
@@ -206,9 +215,16 @@ class Guesser:
                 {"labels": "pattern", "pattern": pattern},
                 f"the names of the files by {pattern} (a guess; to overrule: --pattern)",
             )
-            if trial.works and len(trial.found) >= 2 * len(set(trial.found.values())):
+            labels = set(trial.found.values())
+            by_camera = any(CAMERAS.fullmatch(label) for label in labels)
+            if trial.works and len(trial.found) >= 2 * len(labels) and not by_camera:
                 return trial
         return Trial({}, "")
+
+
+def _worth(trial: Trial) -> tuple[bool, int, bool]:
+    """Return what trials of tables are compared by; of two that know as much, splits decide."""
+    return trial.works, len(trial.found), isinstance(trial.values.get("table"), list)
 
 
 def _settled(trial: Trial) -> Trial:

@@ -18,7 +18,7 @@ CORES = {
 PICTURES = "images?|imgs?|pictures?|pics?|photos?|jpe?gs?|pngs?"
 DRESS = (
     f"{PICTURES}|sets?|seg|data|datasets?|splits?|folders?|dir|files?|labels?|labell?ed"
-    "|class(?:es)?|annotations?|list|csv|resized|cropped|full|small|original|raw|final|new|my|the"
+    "|class(?:es)?|annotations?|list|csv|resized|cropped|public|private|full|small|original|raw|final|new|my|the"
 )
 CORE = {
     meaning: re.compile(rf"(?:{words})(?:s|{DRESS})?|seg(?:{words})")
@@ -65,11 +65,13 @@ def flag_of(column: str) -> str:
 
 
 def split_of_flag(flag: str, cell: str) -> str:
-    """Return the split that yes or no in a column of `flag_of` means; "" if it is neither.
+    """Return the split that yes or no in a column means; "" if it is neither.
+
+    flag: what `flag_of` returns for the column.
 
     Not valid, and not test, is train. Not train is test, as in the tables of CUB-200.
     """
     truth = TRUTH.get(cell.lower())
-    if truth is None:
+    if not flag or truth is None:
         return ""
     return flag if truth else "test" if flag == "train" else "train"

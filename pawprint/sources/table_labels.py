@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from pawprint.params import StageError
 from pawprint.pictures.formats import looks_like_picture
-from pawprint.sources.file_finder import FileFinder, relative_names
+from pawprint.sources.file_finder import ABSENT, FileFinder, relative_names
 from pawprint.sources.label_options import LabelledFile, LabelOptions
 from pawprint.sources.names import check_label, listed
 from pawprint.sources.splits import TRUTH, split_of
@@ -49,8 +49,7 @@ def label_by_tables(
     labelled: list[LabelledFile] = []
     for name in names:
         table = parse_user_table(read_table(name), f"{where}: {name}")
-        by_name = split_of(PurePosixPath(name).stem) if len(names) > 1 else ""
-        labelled += _read_rows(table, PurePosixPath(name).parent, by_name, finder, options)
+        labelled += _read_rows(table, PurePosixPath(name), len(names) > 1, finder, options)
     for (file, label), number in Counter((row.file, row.label) for row in labelled).items():
         if number > 1:
             raise StageError(
@@ -97,7 +96,7 @@ def columns_of(
     if label:
         return TableColumns(file, label, group)
     others = [name for name in table.columns if name not in (file, group)]
-    classes = tuple(name for name in others if _is_one_hot(table.cells(name)))
+    classes = tuple(name for name in others if is_yes_or_no(table.cells(name)))
     if len(classes) < 2:
         named = (others or ["NAME"])[-1]
         raise StageError(
@@ -107,29 +106,30 @@ def columns_of(
     return TableColumns(file, "", group, classes)
 
 
-def _is_one_hot(cells: list[str]) -> bool:
+def is_yes_or_no(cells: list[str]) -> bool:
     """Return whether a column says only whether the picture is of one class."""
     return bool(cells) and all(TRUTH.get(cell.lower()) is not None for cell in cells)
 
 
 def _read_rows(
     table: UserTable,
-    folder: PurePosixPath,
-    by_name: str,
+    path: PurePosixPath,
+    is_one_of_several: bool,
     finder: FileFinder,
     options: LabelOptions,
 ) -> list[LabelledFile]:
     """Return the rows of a table.
 
-    folder: that holds the table. by_name: the split that the table's name says, or "".
+    path: of the table, below the source's folder. is_one_of_several: then its name may be a split.
     """
+    folder, of_table = path.parent, split_of(path.stem)
     columns = columns_of(table, folder, finder, options)
     splits = read_splits(table, options.split_column, options.given_splits)
     names = relative_names(table, columns.file, folder)
     labelled, missing = [], []
     for (line, cells), split, name in zip(table.rows, splits, names, strict=True):
-        word = pick_split(split, name) or by_name
-        file, problem = finder.find(name, folder, word)
+        word = pick_split(split, name) or (of_table if is_one_of_several else "")
+        file, problem = finder.find(name, folder, word or of_table)
         word = word or options.split_of_folders(PurePosixPath(file).parts[:-1], file)
         label = _label_of(line, cells, columns, table)
         if label:
@@ -165,10 +165,12 @@ def _tell_missing(
     Raises StageError if no file of the table is there.
     """
     if missing and all(row.missing for row in labelled):
+        reasons = sorted({row.missing for row in labelled} - {"", ABSENT})
+        reason = f" ({reasons[0]})" if reasons else ""
         raise StageError(
             f"{table.where}: none of its {len(labelled)} rows names a file that is there, such as "
-            f"{missing[0]!r}; is gather.path the folder that holds them, and {columns.file!r} "
-            "their column? If not, write `file_column` into the source's yaml"
+            f"{missing[0]!r}{reason}; is gather.path the folder that holds them, and "
+            f"{columns.file!r} their column? If not, write `file_column` into the source's yaml"
         )
     if missing:
         logging.warning(

@@ -131,13 +131,13 @@ def squeeze(name: str) -> str:
 def parse_user_table(content: bytes, where: str) -> UserTable:
     """Parse a CSV that a person or a spreadsheet wrote.
 
-    A byte order mark, any line ends, semicolons or tabs are understood; rows without any cell are
-    left out. Raises StageError that names the line for all else; see `parse_rows`.
+    A byte order mark, any line ends, semicolons, tabs or bars are understood; rows without any cell
+    are left out. Raises StageError that names the line for all else; see `parse_rows`.
     """
-    # Excel's own first line names the delimiter; its line end stays, so that lines keep their numbers
+    # Excel's own first line names the delimiter; its line end stays, so that line numbers are right
     content = re.sub(rb"^(?:\xef\xbb\xbf)?\"?sep=.\"?[;,\t]*(?=[\r\n])", b"", content)
     first = content.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0].split(b"\r", 1)[0]
-    delimiter = max(",;\t", key=lambda each: first.count(each.encode()))
+    delimiter = max(",;\t|", key=lambda each: first.count(each.encode()))
     table = parse_rows(content, where, delimiter)
     columns = [name.strip() for name in table.header]
     lower = [name.lower() for name in columns]

@@ -212,7 +212,8 @@ def test_a_list_of_addresses_is_counted(tmp_path: Path, use):
     assert "classes    2: carp 1, pike 1" in use(folder)
 
 
-def test_a_data_set_of_the_hub_is_looked_at_by_gather(tmp_path: Path, use):
+def test_a_data_set_of_the_hub_is_looked_at_by_gather(tmp_path: Path, use, refuse):
+    assert "--table is not for a data set of the Hub" in refuse("a/b", "--table", "x.csv")
     assert "a data set of the Hub, as no folder has this name" in use(
         "someone/beans", "--split", "train"
     )
@@ -226,6 +227,36 @@ def test_a_data_set_of_the_hub_is_looked_at_by_gather(tmp_path: Path, use):
     (tmp_path / "rows/train-00000-of-00001.parquet").write_bytes(b"PAR1")
     assert "a folder of parquet files" in use(tmp_path / "rows")
     assert load_yaml(Path("data/sources/rows.yaml")) == {"kind": "hub"}
+
+
+def test_params_without_a_section_gather_are_one_line(tmp_path: Path, refuse, monkeypatch):
+    root = fill(tmp_path / "zoo", "cat/1.jpg", "dog/2.jpg")
+    Path("params.yaml").write_text("split: {}\n")
+    monkeypatch.setattr("tests.commands.test_use.PARAMS", "split: {}\n")
+    assert "params.yaml has no section `gather`" in refuse(root)
+
+
+def test_pictures_whose_names_do_not_say_so_are_classes_beside_a_text(tmp_path: Path, use):
+    root = fill(tmp_path / "zoo", "cat/1", "cat/2", "dog/3", "dog/4")
+    (root / "notes.txt").write_text("from the zoo\n")
+    assert "classes    2: cat 2, dog 2" in use(root)
+
+
+def test_a_yaml_that_is_written_over_is_named(tmp_path: Path, use):
+    one = fill(tmp_path / "one/farm", "cat/1.jpg", "dog/2.jpg")
+    two = fill(tmp_path / "two/farm", "cow/1.jpg", "pig/2.jpg")
+    assert "written over" not in use(one)
+    assert "written over" not in use(one)
+    assert "data/sources/farm.yaml was there, and is written over; --name keeps both" in use(two)
+
+
+def test_a_project_that_may_not_be_written_is_one_line(tmp_path: Path, monkeypatch, refuse):
+    def write(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pawprint.commands.use.write_bytes", write)
+    root = fill(tmp_path / "zoo", "cat/1.jpg", "dog/2.jpg")
+    assert refuse(root) == ("pawprint: data/sources/zoo.yaml: Permission denied; give access to it")
 
 
 def test_a_path_in_the_project_is_written_relative_to_it(project: Path, use):

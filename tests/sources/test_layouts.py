@@ -4,13 +4,16 @@ A name of a file stands for a picture. In `expected`, `cat/train` counts the cat
 itself gives to train, and `cat` those that it leaves to be drawn.
 """
 
+import zipfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from pawprint.params import StageError
-from pawprint.sources import Found
+from pawprint.params import StageError, check
+from pawprint.sources import Found, archive
+from pawprint.sources.archive import ArchiveOptions
+from pawprint.sources.download import Downloader, DownloadParams
 from pawprint.sources.guessing import Guesser
 from pawprint.sources.names import is_hidden
 from tests.support.world import fill, from_folder
@@ -103,6 +106,18 @@ def counted(items: list[Found]) -> dict[str, int]:
 def test_a_layout_of_folders_is_understood(tmp_path: Path, layout: str):
     files, expected = FOLDERS[layout]
     assert counted(from_folder(fill(tmp_path, *files))) == expected
+
+
+@pytest.mark.parametrize("layout", FOLDERS)
+def test_a_layout_in_an_archive_is_understood_alike(tmp_path: Path, layout: str):
+    files, expected = FOLDERS[layout]
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as packed:
+        for file in files:
+            packed.writestr(file, b"")
+    yaml = {"kind": "archive", "archive": str(tmp_path / "all.zip")}
+    options = check(yaml, ArchiveOptions, "", tmp_path)
+    with Downloader(DownloadParams(), allow_private=False) as downloader:
+        assert counted(list(archive.find_pictures(options, tmp_path, downloader))) == expected
 
 
 # What is in the folder, the table or tables, the yaml, and what comes of it.
@@ -208,6 +223,24 @@ TABLES: dict[str, Case] = {
         {"train.csv": "file,label\n1,cat\n2,dog\n", "val.csv": "file,label\n3,dog\n"},
         {"table": ["train.csv", "val.csv"]},
         {"cat/train": 1, "dog/train": 1, "dog/valid": 1},
+    ),
+    "a table per split, all pictures in train": (
+        ["train/1.jpg", "train/2.jpg", "train/3.jpg"],
+        {"train.csv": "file,label\n1,cat\n2,dog\n", "valid.csv": "file,label\n3,dog\n"},
+        {"table": ["train.csv", "valid.csv"]},
+        {"cat/train": 1, "dog/train": 1, "dog/valid": 1},
+    ),
+    "CIFAR-10's: the same numbers in train and test, and trainLabels.csv": (
+        ["train/1.png", "train/2.png", "test/1.png", "test/2.png"],
+        {"trainLabels.csv": "id,label\n1,frog\n2,truck\n"},
+        {"table": "trainLabels.csv"},
+        {"frog/train": 1, "truck/train": 1},
+    ),
+    "pictures that were converted": (
+        ["1.jpg", "2.jpg"],
+        {"labels.csv": "file,label\n1.png,cat\n2.dcm.png,dog\n2,dog\n"},
+        {},
+        {"cat": 1, "dog": 1},
     ),
     "the same numbers in train and test, told apart by the split": (
         ["train/1.jpg", "test/1.jpg", "train/2.jpg"],
@@ -317,7 +350,7 @@ def test_labels_in_names_are_guessed(tmp_path: Path, layout: str):
 
 
 def test_names_of_a_camera_are_no_classes(tmp_path: Path):
-    fill(tmp_path, "IMG_001.jpg", "IMG_002.jpg", "DSC_003.jpg")
+    fill(tmp_path, "IMG_001.jpg", "IMG_002.jpg", "DSC_003.jpg", "DSC_004.jpg")
     with pytest.raises(StageError, match="has no label; put every picture into a folder"):
         guessed(tmp_path)
 
@@ -335,6 +368,12 @@ def test_a_column_of_an_unknown_name_is_guessed_if_only_one_can_be_meant(tmp_pat
     assert counted(guessed(tmp_path)) == {"0/train": 2, "1/train": 2}
     (tmp_path / "labels.csv").write_text("id,a,b\n0,x,k\n1,y,l\n2,x,k\n3,y,l\n")
     with pytest.raises(StageError, match="which one holds the labels"):
+        guessed(tmp_path)
+    (tmp_path / "labels.csv").write_text("id,a,b\n0,1,1\n1,0,1\n2,1,0\n3,0,1\n")
+    with pytest.raises(StageError, match="2 of the columns a, b are 1"):
+        guessed(tmp_path)
+    (tmp_path / "labels.csv").write_text("0,cat\n1,dog\n2,dog\n3,cat\n")
+    with pytest.raises(StageError, match="is the header missing"):
         guessed(tmp_path)
 
 

@@ -36,6 +36,25 @@ def test_one_table_may_hold_all_classes_with_split_and_group(tmp_path: Path):
     ]
 
 
+def test_columns_and_splits_have_the_names_that_tables_of_files_may_have(tmp_path: Path):
+    path = tmp_path / "all.tsv"
+    path.write_text(
+        "Image URL\tSpecies\tpartition\nhttp://a.example/1.jpg\tcat\tTraining\n"
+        "http://a.example/2.jpg\tdog\tval\n"
+    )
+    items = list(urls.find_pictures(urls.UrlsOptions(kind="urls"), path))
+    assert [(item.label, item.split) for item in items] == [("cat", "train"), ("dog", "valid")]
+    options = urls.UrlsOptions(
+        kind="urls",
+        label_column="partition",
+        file_column="Image URL",
+        split_column="species",
+        splits={"cat": "test", "dog": "valid"},
+    )
+    items = list(urls.find_pictures(options, path))
+    assert [(item.label, item.split) for item in items] == [("Training", "test"), ("val", "valid")]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

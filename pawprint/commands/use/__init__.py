@@ -100,6 +100,8 @@ def use(arguments: argparse.Namespace, heard: Heard) -> list[str]:
     Raises StageError.
     """
     params = load_yaml(Path("params.yaml"))
+    if not isinstance(params.get("gather"), dict):
+        raise StageError("params.yaml has no section `gather`: restore it with `git checkout`")
     used = open_input(arguments.path, given_values(arguments))
     name, note = source_name(arguments.name, used.stem)
     if used.root is not None:

@@ -42,7 +42,9 @@ def describe(used: Input, name: str, params: dict[str, Any], heard: list[str]) -
         lines += look_lines(look, len(here))
     others = Counter(item.missing for item in items if item.status == "not a picture")
     lines += [said("left out", f"{count:,}: {why}") for why, count in others.most_common(3)]
-    return [*lines, *(said("note", line) for line in dict.fromkeys(heard))]
+    where = f"gather.path: '{used.root}': "
+    notes = dict.fromkeys(line.removeprefix(where) for line in heard)
+    return [*lines, *(said("note", line) for line in notes)]
 
 
 def said(word: str, text: str) -> str:
@@ -76,7 +78,7 @@ def split_lines(here: list[Found], params: dict[str, Any]) -> list[str]:
     """Return the splits that the source gives, and what is drawn."""
     counts = Counter(item.split for item in here)
     given = ", ".join(f"{split} {counts[split]:,}" for split in SPLITS if counts[split])
-    shares = {split: params.get("split", {}).get(f"{split}_pct") for split in ("valid", "test")}
+    shares = {split: (params.get("split") or {}).get(f"{split}_pct") for split in SPLITS}
     if not given:
         text = "none of its own; train, valid and test are drawn"
     elif counts[""]:

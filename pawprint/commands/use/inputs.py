@@ -28,6 +28,7 @@ OTHERS = {
     ".parquet": "name the folder that holds it",
 }
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+HUB_KEYS = ("config", "split", "image_column", "label_column", "revision")
 ANY = LabelOptions(labels="pattern", pattern="()")  # as yet, an empty folder is no class
 LATER = "it is looked at when gather runs"
 
@@ -99,9 +100,20 @@ def open_hub_name(text: str, path: Path, given: dict[str, Any]) -> Input:
         raise StageError(
             f"{text}: there is no such file or folder; a data set of the Hub is named OWNER/NAME"
         )
-    values = {"kind": "hub", "dataset": text, **given}
+    values = {"kind": "hub", "dataset": text, **hub_values(given)}
     what = f"a data set of the Hub, as no folder has this name; {LATER}"
     return Input("hub", what, values, None, path.name)
+
+
+def hub_values(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the lines for a Hub data set. Raises StageError for one that it does not have."""
+    wrong = [key for key in given if key not in HUB_KEYS]
+    if wrong:
+        known = ", ".join(f"--{key.replace('_', '-')}" for key in HUB_KEYS)
+        raise StageError(
+            f"--{wrong[0].replace('_', '-')} is not for a data set of the Hub: {known}"
+        )
+    return given
 
 
 def open_folder(root: Path, given: dict[str, Any]) -> Input:
@@ -110,11 +122,15 @@ def open_folder(root: Path, given: dict[str, Any]) -> Input:
     pictures = [name for name in files if looks_like_picture(name)]
     stem = root.resolve().name
     if not pictures and any(name.endswith(".parquet") for name in files):
-        values = {"kind": "hub", **given}
+        values = {"kind": "hub", **hub_values(given)}
         return Input("hub", f"a folder of parquet files; {LATER}", values, root, stem)
     lists = [name for name in files if name.lower().endswith(urls.LISTS) and "/" not in name]
     if not pictures and lists:
-        return open_lists(root, stem, given)
+        try:
+            return open_lists(root, stem, given)
+        except StageError:  # it may be a table of pictures whose names do not say what they are
+            if len(lists) == len(files):
+                raise
     guesser = Guesser(list(files), lambda name: read_list(root / name), given, f"'{root}'")
     return open_labelled(root, stem, list(files), guesser.guess())
 
