@@ -5,7 +5,7 @@ FROM python:3.12-slim
 WORKDIR /app
 COPY requirements.lock ./
 RUN pip install --no-cache-dir --constraint requirements.lock \
-    httpx numpy onnxruntime pillow prometheus-client python-multipart scipy starlette tqdm uvicorn
+    httpx numpy onnxruntime pi-heif pillow prometheus-client python-multipart scipy starlette tqdm uvicorn
 COPY pawprint pawprint
 COPY export export
 USER nobody

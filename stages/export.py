@@ -53,7 +53,7 @@ from pawprint.watch import Watch
 
 EXPORT = Path("export")
 PICTURES = Path("pawprint/pictures")
-OPENING = ("__init__.py", "formats.py", "opening.py", "square.py")  # what predict.py imports
+OPENING = ("__init__.py", "colours.py", "formats.py", "opening.py", "square.py")  # for predict.py
 CALIBRATION = 128  # training pictures that set the ranges for int8
 
 

@@ -30,7 +30,12 @@ from pawprint.sources.journal import Journal
 from pawprint.sources.lock import LOCK, read_lock, write_lock
 from pawprint.sources.names import check_path_text
 from pawprint.sources.opening import SOURCES, open_source, say_unused_pictures
-from pawprint.sources.report import say_too_few, write_report
+from pawprint.sources.report import (
+    say_too_few,
+    say_videos,
+    without_empty_classes,
+    write_report,
+)
 from pawprint.sources.store import remove_strays
 from pawprint.watch import Watch
 
@@ -40,7 +45,7 @@ class GatherParams(Params):
 
     source: Annotated[str, AfterValidator(check_path_text)]
     path: Annotated[str, AfterValidator(check_path_text)]
-    min_per_class: int = Field(default=1, ge=1)
+    min_per_class: int = Field(default=1, ge=0)
     allow_private: bool = False
     download: DownloadParams = DownloadParams()
 
@@ -64,8 +69,12 @@ def main() -> None:
             rows = fetch_found(source, lock, downloader, journal)
     rows = [replace(row, source=source.key) for row in rows]
 
+    if not params.min_per_class:
+        rows = without_empty_classes(rows)
+
     # report, and stop if there is too little: the lock stays as it was
     write_report(rows)
+    say_videos(rows)
     problem = say_too_few(rows, params.min_per_class, source.is_remote)
     if problem:
         journal.forget_failures()

@@ -12,7 +12,8 @@ stderr then says how many pictures move.
 Near duplicates (perceptual hashes at most `split.near_duplicates` bits apart, linked in chains)
 form a group and get one side: a test picture that the model has nearly seen measures memory. So do
 pictures of one `group` of the user's own. Pictures that are absent count too: a re-encoded copy
-gets the side of the picture it replaces. A `split` of the user's own wins over everything.
+gets the side of the picture it replaces. A `split` of the user's own wins over everything; what it
+lacks is drawn from its train, see pawprint/judging/own_splits.py.
 
 A new picture that is near a training picture and near a test picture would join two groups with
 different sides. It is left out, and listed in data/left_out.csv with the reason. So are the
@@ -23,11 +24,13 @@ pawprint/judging/rare.py.
 import hashlib
 import sys
 from collections import defaultdict, deque
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from pawprint.judging.near_duplicates import find_groups, near_function
+from pawprint.judging.own_splits import OwnSplits
 from pawprint.judging.rare import (
     ORDER,
     choose_left_out,
@@ -49,7 +52,10 @@ def main() -> None:
     refuse_unknown_splits(images)
     watch = Watch(SIDES)
     remembered = read_sides()
-    images["split"], reasons = settle(images, remembered, params)
+    own = OwnSplits(images["split"])
+    images["split"] = own.before_settling()
+    splits, reasons = settle(images, remembered, params)
+    images["split"] = own.after_settling(splits)
 
     # what is left out, and the groups and sides of the rest
     left_out = images[["path", "label"]].assign(reason=reasons)
@@ -57,7 +63,9 @@ def main() -> None:
     groups = find_groups(kept["phash"].tolist(), kept["group"].tolist(), params.near_duplicates)
     own_groups = kept["group"]
     kept = kept.assign(group=[picture_name(kept["path"][first]) for first in groups])
-    kept["split"] = assign(kept, params)
+    to_draw = kept["split"].isin(["", *own.drawn])
+    kept.loc[to_draw, "split"] = assign(kept[to_draw], params, own.drawn)
+    own.say(kept["split"], params)
 
     # rare classes: those without a picture in some split
     aside = left_out.loc[left_out["reason"] != "", ["label"]].assign(split="")
@@ -153,19 +161,18 @@ def settle(
     return splits[:count], reasons[:count]
 
 
-def assign(images: pd.DataFrame, params: SplitParams) -> list[str]:
+def assign(images: pd.DataFrame, params: SplitParams, splits: Sequence[str] = SPLITS) -> list[str]:
     """Return the split of every picture; those that have none yet are drawn.
 
-    images: columns path, label, group, and split ("" to be drawn).
+    images: columns path, label, group, and split ("" to be drawn). splits: that are drawn, train
+    and others.
     A group goes, in hashed order, to the split that its label lacks most against the shares wanted;
     if a label of it has fewer groups than there are splits, to the first of ORDER without that one.
     """
     refuse_unknown_splits(images)
-    share = {
-        "train": 1 - params.valid_pct - params.test_pct,
-        "valid": params.valid_pct,
-        "test": params.test_pct,
-    }
+    share = {"train": 1.0, "valid": params.valid_pct, "test": params.test_pct}
+    for split in splits:
+        share["train"] -= share[split] if split != "train" else 0
     total = images["label"].value_counts()
     groups_of = images.groupby("label")["group"].nunique()
     have: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(SPLITS, 0))
@@ -187,12 +194,12 @@ def assign(images: pd.DataFrame, params: SplitParams) -> list[str]:
     for name in sorted(fresh, key=lambda group: draw_order(group, params.seed)):
         label = members[name]["label"].iloc[0]
         rarest = min(members[name]["label"], key=lambda each: (groups_of[each], each))
-        if groups_of[rarest] < len(SPLITS):
-            free = (split for split in ORDER if not have[rarest][split])
+        if groups_of[rarest] < len(splits):
+            free = (split for split in ORDER if split in splits and not have[rarest][split])
             chosen[name] = next(free, ORDER[0])
         else:
-            lack = {split: share[split] * total[label] - have[label][split] for split in SPLITS}
-            chosen[name] = max(SPLITS, key=lambda split: lack[split] / share[split])
+            lack = {split: share[split] * total[label] - have[label][split] for split in splits}
+            chosen[name] = max(splits, key=lambda split: lack[split] / share[split])
         for each in members[name]["label"]:
             have[each][chosen[name]] += 1
     return [own or chosen[name] for name, own in zip(images["group"], images["split"], strict=True)]

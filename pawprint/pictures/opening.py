@@ -1,8 +1,8 @@
 """The only way a file becomes pixels: first frame, upright, 8-bit sRGB on white, scaled down.
 
 verify, training, predict, serve, review and the exported folder open every picture here, so that
-what is served is what was judged. It needs Pillow and numpy alone, and imports its neighbours by
-relative names: the stage export copies it beside the model.
+what is served is what was judged. It needs Pillow and numpy, and pi-heif only for HEIC. It imports
+its neighbours by relative names: the stage export copies it beside the model.
 
 A picture is decoded to its last byte: a header says nothing about a download that was cut short.
 A file's name does not matter, only its content. Large JPEGs are decoded at a half, a quarter or an
@@ -17,13 +17,13 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from .formats import FORMATS
+from .colours import apply_transform, lab_to_srgb, to_srgb
+from .formats import FORMATS, brand_of, missing_decoder
 
 # Sharper than bilinear at the same cost, and half the cost of Lanczos. It only scales down.
 FILTER = Image.Resampling.HAMMING
@@ -95,7 +95,12 @@ def open_picture(file: File, how: Preparation) -> Image.Image:
     except Unusable:
         raise
     except UnidentifiedImageError:
-        raise Unusable("not a picture", f"begins with {first_bytes(file)!r}") from None
+        head = first_bytes(file)
+        if needed := missing_decoder(head):
+            raise Unusable("unreadable", needed) from None
+        if brand_of(head):  # its decoder reads the whole table of contents to know the format
+            raise Unusable("broken", "its table of contents is damaged or cut short") from None
+        raise Unusable("not a picture", f"begins with {head!r}") from None
     except Image.DecompressionBombError:
         raise Unusable("too large", f"more pixels than max_pixels, {how.max_pixels}") from None
     except Exception as error:  # on a broken file, decoders raise OSError, SyntaxError and others
@@ -129,6 +134,8 @@ def prepare(image: Image.Image, how: Preparation) -> Image.Image:
     if how.max_size:
         image.draft("RGB", size_to_decode(full, how))
     image.load()  # before its metadata are asked for, which hides what is broken
+    if image.format == "HEIF":
+        full = image.size  # only decoding tells
     turn = TURNS.get(orientation_of(image))
     convert = converter_of(image, how.ranges)
     rgb = scale_down(image, convert, full, how)
@@ -138,9 +145,10 @@ def prepare(image: Image.Image, how: Preparation) -> Image.Image:
 def orientation_of(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 if there is none that can be read. No other tag is looked at.
 
-    Pillow turns TIFFs itself.
+    Pillow turns TIFFs itself. HEIF turns by boxes of its own (irot, imir), which its decoder obeys;
+    the standard says to ignore the EXIF tag beside them (ISO/IEC 23008-12).
     """
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
+    if isinstance(image, TiffImagePlugin.TiffImageFile) or image.format == "HEIF":
         return 1
     try:
         return int(image.getexif().get(ORIENTATION, 1))
@@ -224,11 +232,17 @@ def converter_of(
 ) -> Callable[[Image.Image], Image.Image]:
     """Return what converts the picture, or a strip of it, to RGB in sRGB on white."""
     kind = depth_kind(image)
+    profile = image.info.get("icc_profile") or b""
+    transform = to_srgb(profile, "L" if kind else image.mode)
     if kind:
         low, high = range_of_picture(image, ranges)
         inverted, unsigned = is_white_zero(image), has_32_unsigned_bits(image)
-        return lambda strip: deep_to_rgb(strip, low, high, inverted, unsigned)
-    transform = to_srgb(image.info.get("icc_profile") or b"", image.mode)
+
+        def convert_deep(strip: Image.Image) -> Image.Image:
+            grey = deep_to_rgb(strip, low, high, inverted, unsigned)
+            return grey if transform is None else apply_transform(grey, transform)
+
+        return convert_deep
     if image.mode == "LAB":
         return lambda strip: apply_transform(strip, lab_to_srgb())
     transparent = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
@@ -248,44 +262,6 @@ def lay_on_white(image: Image.Image) -> Image.Image:
     rgba = image.convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(white, rgba).convert("RGB")
-
-
-def apply_transform(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
-    """Apply a colour transform to a picture, which is brought to the transform's mode first."""
-    if image.mode != transform.input_mode:
-        image = image.convert(transform.input_mode)
-    converted = ImageCms.applyTransform(image, transform)
-    assert converted is not None  # it returns None only if told to work in place
-    return converted
-
-
-@lru_cache(maxsize=64)
-def to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Return the transform from a picture's own colours to sRGB; None if there is none to make.
-
-    A profile that is sRGB already, is damaged or is for another kind of picture changes nothing.
-    """
-    if not profile:
-        return None
-    try:
-        own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        space = own.profile.xcolor_space.strip()
-        taken = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}[space]
-        fits = {"RGB": mode not in ("L", "LA", "1", "CMYK"), "L": mode == "L"}
-        if "srgb" in str(own.profile.profile_description).lower() or not fits.get(
-            taken, mode == taken
-        ):
-            return None
-        return ImageCms.buildTransform(own, ImageCms.createProfile("sRGB"), taken, "RGB")
-    except (ImageCms.PyCMSError, OSError, KeyError, AttributeError, ValueError):
-        return None
-
-
-@lru_cache(maxsize=1)
-def lab_to_srgb() -> ImageCms.ImageCmsTransform:
-    """Return the transform from L*a*b* to sRGB."""
-    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    return ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
 
 
 # --- depth ---

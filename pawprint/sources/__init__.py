@@ -1,7 +1,7 @@
 """Where pictures come from: one module per kind of source, and what they share.
 
-The kinds are `sample`, `folder`, `archive`, `urls` and `search`. Each has a class of options and
-`find_pictures(options, root)`, which yields a `Found` per picture, always in the same order.
+The kinds are `sample`, `folder`, `archive`, `urls`, `search` and `hub`. Each has a class of options
+and `find_pictures(options, root)`, which yields a `Found` per picture, always in the same order.
 `opening` reads a source's yaml, `fetching` turns what is found into rows of data/gathered.csv,
 `lock` reads and writes that file, `store` keeps data/raw, and `report` says what is missing.
 `download`, `network` and `web` speak to the web.

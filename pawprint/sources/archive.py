@@ -76,17 +76,21 @@ def find_pictures(options: ArchiveOptions, root: Path, downloader: Downloader) -
     with contextlib.ExitStack() as stack:
         members = open_archive(path, options, stack)
         files = {member.name: member for member in members if not is_hidden(member.name)}
-        table = _read_table(files, options, path) if options.labels == "table" else b""
-        labelled = label_files(sorted(files), options, table, str(path))
+        labelled = label_files(
+            sorted(files),
+            options,
+            lambda name: read_member_table(files, name, options, path),
+            str(path),
+        )
         if not labelled:
             raise StageError(
                 f"{path}: it holds no pictures under the names that the source's yaml includes"
             )
         order = {name: number for number, name in enumerate(files)}
         for row in sorted(labelled, key=lambda row: order.get(row.file, -1)):
-            missing, status = missing_format(row.file), "not a picture"
-            if row.file not in files:
-                missing, status = "the table names it, the archive does not hold it", "failed"
+            missing, status = row.missing, "failed"
+            if not missing:
+                missing, status = missing_format(row.file), "not a picture"
             yield Found(
                 row.file,
                 row.label,
@@ -98,11 +102,13 @@ def find_pictures(options: ArchiveOptions, root: Path, downloader: Downloader) -
             )
 
 
-def _read_table(files: dict[str, Member], options: ArchiveOptions, path: Path) -> bytes:
-    """Return the table of labels. Raises StageError if it is missing, broken or too large."""
-    member = files.get(options.table)
+def read_member_table(
+    files: dict[str, Member], name: str, options: ArchiveOptions, path: Path
+) -> bytes:
+    """Return a table of labels. Raises StageError if it is missing, broken or too large."""
+    member = files.get(name)
     if member is None:
-        raise StageError(f"{path}: it holds no {options.table}, which `table` names")
+        raise StageError(f"{path}: it holds no {name}, which `table` names")
     if member.size > options.max_member:
         raise StageError(
             f"{path}: {member.name!r} has {member.size} bytes; max_member in the source's yaml is "

@@ -13,8 +13,12 @@ MAGIC = [
     (rb"RIFF....WEBP", "image/webp", ".webp"),
     (rb"BM", "image/bmp", ".bmp"),
     (rb"II\*\0|MM\0\*", "image/tiff", ".tif"),
-    (rb"....ftyp(avif|avis)", "image/avif", ".avif"),
-    (rb"....ftyp(heic|heix|mif1|msf1)", "image/heic", ".heic"),
+    (rb"....ftyp(avif|avis|(mif1|msf1|miaf)....(....){,8}avi[fs])", "image/avif", ".avif"),
+    (rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", "image/heic", ".heic"),
+    (rb"....ftypqt  |....(moov|mdat|wide|pnot)", "video/quicktime", ".mov"),
+    (rb"....ftyp(iso[m2-9]|mp4[12]|M4V|avc1|3g[2gp]|mmp4|MSNV|dash|f4v)", "video/mp4", ".mp4"),
+    (rb"\x1aE\xdf\xa3", "video/x-matroska", ".mkv"),
+    (rb"RIFF....AVI ", "video/x-msvideo", ".avi"),
     (rb"\x00\x00\x01\x00", "image/x-icon", ".ico"),
     (rb"P[1-7]\s", "image/x-portable-anymap", ".pnm"),
     (rb"%PDF", "application/pdf", ".pdf"),
@@ -49,6 +53,11 @@ def content_type_of(head: bytes) -> str:
 def is_page(kind: str) -> bool:
     """Return whether a content type of `content_type_of` is text in the place of a picture."""
     return kind.startswith("text/") or kind == "image/svg+xml"
+
+
+def is_video(kind: str) -> bool:
+    """Return whether a content type of `content_type_of` is a video's."""
+    return kind.startswith("video/")
 
 
 def file_hash(file: IO[bytes], algorithm: str) -> str:

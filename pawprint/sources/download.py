@@ -30,7 +30,8 @@ import httpx
 from pydantic import Field, field_validator
 
 from pawprint.params import Params, StageError
-from pawprint.sources.content import HEAD, content_type_of, is_page
+from pawprint.sources.content import HEAD, content_type_of, is_page, is_video
+from pawprint.sources.names import A_VIDEO
 from pawprint.sources.network import (
     AddressRefused,
     CheckedNetwork,
@@ -318,6 +319,8 @@ class Downloader:
         kind = content_type_of(head)
         if is_page(kind):
             raise Failure("not a picture", f"{kind} in the place of a picture")
+        if is_video(kind):
+            raise Failure("not a picture", A_VIDEO)
         return Result("ok", "", sha256.hexdigest(), size, kind)
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pawprint.sources import Found
-from pawprint.sources.content import HEAD, content_type_of
+from pawprint.sources.content import HEAD, content_type_of, is_video
 from pawprint.sources.download import Downloader, Result
 from pawprint.sources.journal import Journal, part_of
 from pawprint.sources.lock import Row, update_row
+from pawprint.sources.names import A_VIDEO
 from pawprint.sources.opening import Source
 from pawprint.sources.store import (
     has_content,
@@ -55,7 +56,7 @@ def fetch_locked(
         items = [Found(row.url, row.label) for row in wanted]
         fetched = download_pictures(items, lock, downloader, journal, places)
     elif wanted:
-        offered = source.find_pictures(downloader)
+        offered = source.find_pictures(downloader, {row.url for row in wanted})
         fetched = [
             store_picture(item, places) for item in offered if (item.url, item.label) in keys
         ]
@@ -112,8 +113,8 @@ def download_pictures(
 def store_picture(item: Found, places: Places | None = None) -> Row:
     """Store one picture's bytes under the name of its content; return its row.
 
-    A file that cannot be read becomes a row with status `failed`. places: as for
-    `download_pictures`.
+    A file that cannot be read becomes a row with status `failed`, a video one with status `not a
+    picture`. places: as for `download_pictures`.
     """
     if item.missing or item.read is None:
         return _missing_row(item)
@@ -122,6 +123,8 @@ def store_picture(item: Found, places: Places | None = None) -> Row:
     except OSError as error:
         return _row(item, "failed", error.strerror or str(error))
     sha256, kind = hashlib.sha256(content).hexdigest(), content_type_of(content[:HEAD])
+    if is_video(kind):
+        return _row(item, "not a picture", A_VIDEO)
     path = stored_path(item.label, sha256, suffix_of_name(item.url, kind))
     place = path if places is None else places.get((item.label, sha256))
     if place and not has_content(place, sha256):

@@ -11,7 +11,7 @@ from typing import Literal
 from pawprint.params import StageError, listed
 from pawprint.sources import Found
 from pawprint.sources.labels import LabelOptions, label_files, missing_format
-from pawprint.sources.names import is_hidden, printable
+from pawprint.sources.names import is_hidden, is_video_name, printable
 from pawprint.sources.user_tables import read_list
 
 
@@ -25,7 +25,8 @@ def find_pictures(options: FolderOptions, root: Path) -> Iterator[Found]:
     """Yield every file under `root`, in the order of its path or of the table.
 
     root: the folder of `gather.path`. Links are followed, to files and to folders; hidden files are
-    left out. With `labels: pattern`, a file that is not a picture by its name is not read.
+    left out. A video by its name is not read, nor with `labels: pattern` any file that is not a
+    picture by its name.
     Raises StageError if the folder is missing, cannot be read or has an empty class, and for a
     picture without a label.
     """
@@ -35,27 +36,29 @@ def find_pictures(options: FolderOptions, root: Path) -> Iterator[Found]:
             "each class"
         )
     files = list_files(root, options)
-    table = read_list(root / options.table) if options.labels == "table" else b""
-    labelled = label_files(sorted(files), options, table, f"gather.path: '{root}'")
+    labelled = label_files(
+        sorted(files), options, lambda name: read_list(root / name), f"gather.path: '{root}'"
+    )
     if not labelled:
         raise StageError(
             f"gather.path: '{root}' holds no pictures; put them into {root}/CLASS/, one folder per "
             "class"
         )
     for row in labelled:
-        read = partial(read_regular_file, files.get(row.file, root / row.file))
-        missing = missing_format(row.file)
-        if options.labels != "pattern" or not missing:
-            yield Found(row.file, row.label, read, split=row.split, group=row.group)
-        else:
-            yield Found(
-                row.file,
-                row.label,
-                split=row.split,
-                group=row.group,
-                missing=missing,
-                status="not a picture",
-            )
+        missing, status, read = row.missing, "failed", None
+        if not missing and (options.labels == "pattern" or is_video_name(row.file)):
+            missing, status = missing_format(row.file), "not a picture"
+        if not missing:
+            read = partial(read_regular_file, files[row.file])
+        yield Found(
+            row.file,
+            row.label,
+            read,
+            split=row.split,
+            group=row.group,
+            missing=missing,
+            status=status,
+        )
 
 
 def list_files(root: Path, options: LabelOptions) -> dict[str, Path]:
@@ -76,7 +79,7 @@ def list_files(root: Path, options: LabelOptions) -> dict[str, Path]:
                 f"gather.path: {str(folder)!r} cannot be read: {error.strerror}; give access to "
                 "it, or move it away"
             ) from None
-        is_class = folder != root and folder.name not in options.splits
+        is_class = folder != root and not options.meaning_of(folder.name)
         if not names and is_class and options.labels == "parent":
             raise StageError(
                 f"gather.path: {str(folder)!r} is empty; put pictures of this class into "

@@ -1,5 +1,6 @@
 """Names of labels and files: what may become a folder, and how odd names are written down."""
 
+import json
 import re
 import unicodedata
 from pathlib import PurePosixPath
@@ -12,7 +13,15 @@ MAX_PATH = 4000  # bytes of a whole path; Linux takes 4096
 CONTROL = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories: control, surrogate, line separators
 # Pictures of formats that are not read. They must not be taken for files that need no label.
 OTHER_PICTURES = re.compile(
-    r"\.(ai|arw|cr[23]|dng|eps|exr|hdr|hei[cf]s?|hif|jx[lr]|nef|orf|psd|raf|raw|rw2|svgz?|xcf)"
+    r"\.(ai|arw|cr[23]|dng|eps|exr|hdr|jx[lr]|nef|orf|psd|raf|raw|rw2|svgz?|xcf)"
+)
+# Half of a phone's live photo, beside its still picture: IMG_1.HEIC and IMG_1.MOV.
+VIDEOS = re.compile(r"\.(3g[2p]|avi|m2ts|m4v|mkv|mov|mp4|mpe?g|mts|webm|wmv)")
+A_VIDEO = "a video, not a picture"
+# What lies beside pictures, and makes no class if a folder holds nothing else.
+DOCUMENTS = re.compile(
+    r"\.(csv|docx?|h5|html?|ipynb|jsonl?|log|mat|md|np[yz]|parquet|pdf|pkl|py|toml|tsv|txt|xlsx?"
+    r"|xml|ya?ml)"
 )
 
 
@@ -47,6 +56,12 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def yaml_word(text: str) -> str:
+    """Return a word as a YAML file takes it: `01` in quotes, or it would be the number 1."""
+    plain = re.fullmatch(r"[A-Za-z_][\w-]*", text) and text.lower() not in ("true", "false", "null")
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
 def is_hidden(name: str) -> bool:
     """Return whether a path is hidden: a part of it begins with a dot, or is macOS's __MACOSX.
 
@@ -58,3 +73,13 @@ def is_hidden(name: str) -> bool:
 def is_other_picture(name: str) -> bool:
     """Return whether a file's name is that of a picture in a format that is not read."""
     return bool(OTHER_PICTURES.fullmatch(PurePosixPath(name).suffix.lower()))
+
+
+def is_video_name(name: str) -> bool:
+    """Return whether a file's name is that of a video."""
+    return bool(VIDEOS.fullmatch(PurePosixPath(name).suffix.lower()))
+
+
+def is_document(name: str) -> bool:
+    """Return whether a file's name is that of a text, a table or the like."""
+    return bool(DOCUMENTS.fullmatch(PurePosixPath(name).suffix.lower()))

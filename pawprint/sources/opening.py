@@ -5,7 +5,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +25,7 @@ KINDS = {  # the module in pawprint/sources, and its class of options
     "archive": "ArchiveOptions",
     "urls": "UrlsOptions",
     "search": "SearchOptions",
+    "hub": "HubOptions",
 }
 
 
@@ -49,17 +50,25 @@ class Source:
     @property
     def reads_path(self) -> bool:
         """Whether it reads `gather.path`."""
-        return self.kind in ("folder", "urls")
+        here = self.kind == "hub" and not (self.options.dataset or self.options.path)
+        return self.kind in ("folder", "urls") or here
 
     @property
     def is_local(self) -> bool:
         """Whether its pictures are on this machine, so that it is always read again."""
-        return self.kind in ("sample", "folder")
+        return self.kind in ("sample", "folder") or (
+            self.kind == "hub" and not self.options.dataset
+        )
 
-    def find_pictures(self, downloader: Downloader) -> Iterator[Found]:
-        """Yield what the source finds. Raises StageError for a label that cannot name a folder."""
-        more = (downloader,) if self.kind == "archive" else ()
-        for item in self.module.find_pictures(self.options, self.root, *more):
+    def find_pictures(
+        self, downloader: Downloader, wanted: Collection[str] | None = None
+    ) -> Iterator[Found]:
+        """Yield what the source finds. Raises StageError for a label that cannot name a folder.
+
+        wanted: the addresses that the lock lists, if it is followed.
+        """
+        more: dict[str, Any] = {"archive": (downloader,), "hub": (wanted,)}
+        for item in self.module.find_pictures(self.options, self.root, *more.get(self.kind, ())):
             check_label(item.label)
             yield item
 
@@ -83,6 +92,8 @@ def open_source(name: str, root: Path) -> Source:
     options = check(values, getattr(module, KINDS[kind]), "", yaml)
     if kind in ("folder", "urls"):
         refuse_own_folders(root)
+    if kind == "hub" and not options.dataset:
+        refuse_own_folders(Path(options.path) if options.path else root)
     content = json.dumps(options.model_dump())
     if hasattr(module, "fingerprint"):
         content += module.fingerprint(options, root)
@@ -110,6 +121,6 @@ def say_unused_pictures(folder: Path, name: str) -> None:
     if waiting:
         print(
             f"gather: {folder} holds {waiting} pictures, which the source {name!r} does not read; "
-            "to use them, set gather.source: folder",
+            f"to use them, run `pawprint use {folder}`",
             file=sys.stderr,
         )

@@ -1,11 +1,14 @@
 """What a gathering got: metrics/gather.json, and what to say if it is too little."""
 
+import logging
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from pawprint.params import listed
 from pawprint.sources import PARTIAL
 from pawprint.sources.lock import LOCK, Row, write_lock
+from pawprint.sources.names import A_VIDEO
 from pawprint.tables import counts, write_json
 
 REPORT = PARTIAL / "gathered.csv"  # as data/gathered.csv, of a run that failed
@@ -21,20 +24,42 @@ def write_report(rows: Sequence[Row]) -> None:
 
 
 def count_rows(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return metrics/gather.json: counts, and the addresses of pictures that are lost."""
+    """Return metrics/gather.json: counts, and the addresses of pictures that are lost.
+
+    not_pictures: why files are not pictures, with counts; absent if there are none.
+    """
     good = [row for row in rows if row.status == "ok"]
     lost = {
         status: list(dict.fromkeys(row.url for row in rows if row.sha256 and row.status == status))
         for status in ("gone", "changed", "failed", "refused")
     }
+    other = counts(row.reason for row in rows if row.status == "not a picture")
     return {
         "pictures": len(good),
         "status": counts(row.status for row in rows),
         "labels": counts(row.label for row in good),
         "queries": counts(row.query for row in good if row.query),
+        **({"not_pictures": other} if other else {}),
         "incomplete": [row.reason for row in rows if row.status == "incomplete"],
         **lost,
     }
+
+
+def say_videos(rows: Sequence[Row]) -> None:
+    """Name on stderr the videos among the files, such as the moving half of live photos."""
+    videos = [row.url for row in rows if row.reason == A_VIDEO]
+    if videos:
+        plural = "video is" if len(videos) == 1 else "videos are"
+        print(f"gather: {len(videos)} {plural} left out: {listed(videos, 3)}", file=sys.stderr)
+
+
+def without_empty_classes(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of the classes that have a picture; name the others on stderr."""
+    have = {row.label for row in rows if row.status == "ok"}
+    empty = sorted({row.label for row in rows} - have)
+    if empty:
+        logging.warning("%d classes have no picture, so left out: %s", len(empty), listed(empty))
+    return [row for row in rows if row.label in have]
 
 
 def say_too_few(rows: Sequence[Row], minimum: int, is_remote: bool) -> str:
@@ -68,6 +93,7 @@ def _advise(lost: Sequence[Row], minimum: int, is_remote: bool) -> str:
         advice.append("run again if the network was down")
     elif lost:
         advice.append("repair these files, or leave them out by `include` in the source's yaml")
+        advice.append("set gather.min_per_class: 0 to leave out classes without a picture")
     else:
         advice.append("add pictures")
     if any(row.sha256 for row in lost):

@@ -8,28 +8,43 @@ import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from pawprint.params import Params, StageError
+from pawprint.params import StageError
 from pawprint.sources import Found
 from pawprint.sources.names import check_label, check_path_text
-from pawprint.sources.user_tables import parse_user_table, read_list
+from pawprint.sources.user_tables import (
+    LABEL_NAMES,
+    ColumnOptions,
+    Splits,
+    parse_user_table,
+    pick_split,
+    read_list,
+    read_splits,
+    squeeze,
+)
 from pawprint.tables import refuse_odd_text
 
-ADDRESS_COLUMNS = ("url", "address", "image", "image_url", "link")
+LISTS = (".txt", ".csv", ".tsv")
+ADDRESS_NAMES = (
+    *("url", "imageurl", "link", "imagelink", "address", "uri", "urls", "image", "src", "href"),
+)
 
 
-class UrlsOptions(Params):
-    """What data/sources/NAME.yaml may say for `kind: urls`.
+class UrlsOptions(ColumnOptions):
+    """What data/sources/NAME.yaml may say for `kind: urls`, besides ColumnOptions.
 
-    files: lists to read, relative to `gather.path`. Without it, every .txt and .csv there is read,
-    in the order of their names.
+    files: lists to read, relative to `gather.path`. Without it, every .txt, .csv and .tsv there is
+    read, in the order of their names. file_column: that holds the addresses. splits: what words in
+    the column split mean, if they are not known ones.
     """
 
+    added: ClassVar[tuple[str, ...]] = (*ColumnOptions.added, "splits")
     kind: Literal["urls"]
     files: list[Annotated[str, AfterValidator(check_path_text)]] = Field(default_factory=list)
+    splits: Splits = Field(default_factory=dict)
 
 
 def find_pictures(options: UrlsOptions, root: Path) -> Iterator[Found]:
@@ -41,7 +56,7 @@ def find_pictures(options: UrlsOptions, root: Path) -> Iterator[Found]:
     """
     seen: set[tuple[str, str]] = set()
     for path in list_paths(options, root):
-        items = list(read_addresses(path))
+        items = list(read_addresses(path, options))
         if not items:
             raise StageError(f"{path}: holds no addresses; write one per line, or remove it")
         for item in items:
@@ -67,10 +82,10 @@ def list_paths(options: UrlsOptions, root: Path) -> list[Path]:
     paths = [root / name for name in options.files]
     if not paths:
         visible = (path for path in root.glob("*") if not path.name.startswith("."))
-        paths = sorted(path for path in visible if path.suffix.lower() in (".txt", ".csv"))
+        paths = sorted(path for path in visible if path.suffix.lower() in LISTS)
     missing = [path for path in paths if not path.is_file()]
     if missing or not paths:
-        what = missing[0] if missing else f"a .txt or .csv file in '{root}'"
+        what = missing[0] if missing else f"a {' or '.join(LISTS)} file in '{root}'"
         raise StageError(
             f"gather.path: {what} is missing; put a list there, one address per line, one file per "
             "class"
@@ -78,7 +93,7 @@ def list_paths(options: UrlsOptions, root: Path) -> list[Path]:
     return paths
 
 
-def read_addresses(path: Path) -> Iterator[Found]:
+def read_addresses(path: Path, options: UrlsOptions) -> Iterator[Found]:
     """Yield the addresses of one list.
 
     If its header names a column for addresses, it is a table; its label column, or else the file's
@@ -88,16 +103,18 @@ def read_addresses(path: Path) -> Iterator[Found]:
     refuse_odd_text(content, str(path))
     lines = re.split(r"\r\n|\r|\n", content.decode("utf-8-sig"))
     first = next((line for line in lines if line.strip()), "")
-    cells = [cell.strip().lower() for cell in re.split("[,;\t]", first.replace('"', ""))]
-    if not set(ADDRESS_COLUMNS) & set(cells):
+    cells = {squeeze(cell) for cell in re.split("[,;\t]", first)}
+    if not options.file_column and not cells & set(ADDRESS_NAMES):
         yield from _read_lines(lines, path)
         return
     table = parse_user_table(content, str(path))
-    column = next((name for name in ADDRESS_COLUMNS if name in table.columns), "")
-    if not column:
-        raise StageError(f"{path}, line 1: none of its columns is {', '.join(ADDRESS_COLUMNS)}")
-    for number, row in table.rows:
-        label = row.get("label", path.stem)
+    column = table.find(ADDRESS_NAMES, options.file_column, "file_column")
+    labels = table.find(LABEL_NAMES, options.label_column, "label_column")
+    group = table.find(("group", "groups"), options.group_column, "group_column")
+    query = table.find(("query",))
+    splits = read_splits(table, options.split_column, options.splits)
+    for (number, row), split in zip(table.rows, splits, strict=True):
+        label = row[labels] if labels else path.stem
         if not label:
             raise StageError(f"{path}, line {number}: the label is empty")
         check_label(label, f"{path}, line {number}: ")
@@ -105,9 +122,9 @@ def read_addresses(path: Path) -> Iterator[Found]:
         yield Found(
             row[column],
             label,
-            query=row.get("query", ""),
-            split=row["split"],
-            group=row["group"],
+            query=row.get(query, ""),
+            split=pick_split(split, row[column]),
+            group=row.get(group, ""),
         )
 
 

@@ -1,6 +1,7 @@
 """`pawprint serve` over real HTTP: right answers, whatever else clients send."""
 
 import asyncio
+import io
 import os
 import signal
 import socket
@@ -23,6 +24,7 @@ from pawprint.exporting.shipped.predict import Classifier
 from pawprint.pictures.formats import SUFFIXES_OF
 from tests.support.commands import ServerProcess, pawprint
 from tests.support.exported import picture, write_export
+from tests.support.phone import heic
 
 POST = b"POST /predict HTTP/1.1\r\nHost: localhost\r\n"
 ALLOWED = {200, 400, 413, 415, 422, 503}
@@ -362,6 +364,32 @@ def test_the_page_answers_a_chosen_picture_in_a_browser(browser, server, tmp_pat
     page.set_input_files("#file", {"name": "x", "mimeType": "", "buffer": picture("black")})
     page.locator("#answer", has_text="None of these").wait_for()
     assert not [each for each in problems if "Content Security Policy" in each]
+
+
+def test_a_preview_is_a_small_jpeg_of_any_format_and_refused_as_a_question_is(server):
+    answer = httpx.post(f"{server.url}/preview", content=heic(Image.new("RGB", (900, 600), "red")))
+    assert answer.headers["content-type"] == "image/jpeg"
+    with Image.open(io.BytesIO(answer.content)) as image:
+        assert (image.format, image.size) == ("JPEG", (640, 427))
+        assert image.getpixel((300, 200))[0] > 240
+    for content, status in ((b"", 415), (b"<html>", 415), (bytes(1_100_000), 413)):
+        assert httpx.post(f"{server.url}/preview", content=content).status_code == status
+    assert httpx.get(f"{server.url}/preview").status_code in (404, 405)
+
+
+def test_the_page_shows_and_answers_a_picture_that_the_browser_cannot_show(browser, server):
+    page = browser.new_page()
+    page.goto(server.url)
+    page.get_by_text("red, green or blue?").wait_for()
+    content = heic(Image.new("RGB", (120, 80), (0, 255, 0)))
+    page.set_input_files("#file", {"name": "IMG_1.HEIC", "mimeType": "", "buffer": content})
+    page.locator("#answer", has_text="green").wait_for()
+    page.wait_for_function("document.getElementById('preview').naturalWidth === 120")
+    assert page.locator("#preview").is_visible()
+    page.set_input_files("#file", {"name": "x.heic", "mimeType": "", "buffer": b"no"})
+    page.locator("#problem", has_text="Not a picture").wait_for()
+    page.locator("#hint").wait_for()
+    assert page.locator("#preview").is_hidden()
 
 
 def test_the_page_takes_a_pasted_and_a_dropped_picture(browser, server):

@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pawprint.exporting.shipped import predict
 from tests.support.exported import picture, write_export
+from tests.support.phone import DISPLAY_P3, heic, written
 from tests.support.project import ROOT
 
 
@@ -60,6 +62,23 @@ def test_of_many_classes_the_five_likeliest_are_printed(monkeypatch, capsys):
 def test_the_title_is_a_short_line_for_any_number_of_classes():
     assert predict.title_of(["black", "grizzly", "teddy"]) == "black or grizzly or teddy?"
     assert predict.title_of([f"class {i}" for i in range(1000)]) == "Which of 1000 classes?"
+
+
+def test_heic_needs_pi_heif_and_says_so_in_one_line(folder: Path):
+    red = Image.new("RGB", (60, 60), "red")
+    (folder / "phone.heic").write_bytes(heic(red, 6, icc_profile=DISPLAY_P3))
+    (folder / "p3.jpg").write_bytes(written(red, "JPEG", icc_profile=DISPLAY_P3))
+    names = ("phone.heic", "p3.jpg", "red.png")
+    with_it = ask(folder, *names)
+    assert (with_it.returncode, with_it.stderr) == (0, "")
+    assert [line.split()[1] for line in with_it.stdout.splitlines()] == ["red=1.000"] * 3
+    (folder / "export/pi_heif.py").write_text("raise ImportError('as if not installed')")
+    without = ask(folder, *names)
+    assert (without.returncode, without.stderr) == (1, "")
+    first, *others = without.stdout.splitlines()
+    said = "a HEIC picture; `pip install pi-heif` adds what reads it"
+    assert first == f"phone.heic  error: {said}"
+    assert others == with_it.stdout.splitlines()[1:]
 
 
 def test_no_file_is_answered_with_the_usage(folder: Path):

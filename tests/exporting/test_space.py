@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.support.exported import picture, write_export
+from tests.support.phone import DISPLAY_P3, heic
 from tests.support.project import ROOT
 
 pytestmark = pytest.mark.skipif(
@@ -82,6 +83,17 @@ def test_a_transparent_picture_lies_on_white_as_in_training(space, tmp_path):
     image.save(tmp_path / "x.png")
     client = Client(space, verbose=False)
     assert client.predict(handle_file(tmp_path / "x.png"), api_name="/classify")["label"] == "red"
+
+
+def test_a_phones_picture_is_answered(space, tmp_path):
+    from gradio_client import Client, handle_file
+
+    content = heic(Image.new("RGB", (60, 40), (0, 255, 0)), 6, icc_profile=DISPLAY_P3)
+    (tmp_path / "IMG_1.HEIC").write_bytes(content)
+    answer = Client(space, verbose=False).predict(
+        handle_file(tmp_path / "IMG_1.HEIC"), api_name="/classify"
+    )
+    assert answer["label"] == "green"
 
 
 def test_no_picture_is_answered_calmly(space):

@@ -5,6 +5,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image, ImageCms, ImageDraw, PngImagePlugin
 
 from pawprint.pictures.opening import Preparation, open_picture
 from stages import verify
+from tests.support.phone import DISPLAY_P3, heic
 from tests.support.world import World, picture
 
 
@@ -39,6 +41,12 @@ def turned(orientation: int) -> bytes:
     exif = image.getexif()
     exif[0x0112] = orientation
     return save(image.transpose(Image.Transpose(undo)), exif=exif)
+
+
+def turned_heic(orientation: int) -> bytes:
+    """The same as HEIC, in which boxes of its own say how it is turned."""
+    with Image.open(io.BytesIO(turned(orientation))) as image:
+        return heic(image.convert("RGB"), orientation)
 
 
 def png_of_size(width: int, height: int) -> bytes:
@@ -123,6 +131,9 @@ BROKEN: dict[str, tuple[Callable[[], bytes] | bytes, str]] = {
     "cut.bmp": (save(scene(6), "BMP")[:5000], "broken"),
     "cut.tif": (save(scene(7), "TIFF")[:5000], "broken"),
     "cut.ppm": (save(scene(8), "PPM")[:5000], "broken"),
+    "cut.heic": (heic(scene(44))[:-900], "broken"),
+    "cut-early.heic": (heic(scene(45))[:200], "broken"),
+    "cut.avif": (save(scene(46), "AVIF")[:200], "broken"),
     "lying.png": (png_of_size(2000, 2000), "broken"),
     "text-bomb.png": (text_bomb, "broken"),
     "bomb.png": (png_of_size(60_000, 60_000), "too large"),
@@ -165,7 +176,15 @@ SOUND: dict[str, Callable[[], bytes] | bytes] = {
     "trailing.jpg": save(scene(40)) + b"and more" * 100,
     "bad-exif.jpg": save(scene(42), exif=b"Exif\0\0garbage"),
     "large.jpg": save(scene(43, (2400, 1600))),
+    "phone.HEIC": heic(scene(47), icc_profile=DISPLAY_P3),
+    "renamed.jpg": heic(scene(48)),
+    "alpha.heic": lambda: heic(Image.open(io.BytesIO(clear(49, "RGBA", "PNG")))),
+    "p3.jpg": save(scene(51), icc_profile=DISPLAY_P3),
+    "two.mpo": save(scene(52), "MPO", save_all=True, append_images=[scene(53)]),
+    "picture.avif": save(scene(54), "AVIF"),
+    "bad-profile.jpg": save(scene(55), icc_profile=DISPLAY_P3[:300]),
     **{f"turned-{orientation}.jpg": turned(orientation) for orientation in range(2, 9)},
+    **{f"turned-{orientation}.heic": turned_heic(orientation) for orientation in range(2, 9)},
 }
 
 
@@ -239,8 +258,8 @@ def test_odd_files_become_upright_rgb_jpegs_that_look_like_themselves(corpus: Wo
 
 
 def test_turned_pictures_are_upright(corpus: World):
-    for orientation in range(2, 9):
-        kept = row(corpus.table("images"), f"turned-{orientation}.jpg")
+    for orientation, suffix in product(range(2, 9), ("jpg", "heic")):
+        kept = row(corpus.table("images"), f"turned-{orientation}.{suffix}")
         assert (kept["width"], kept["height"]) == ("120", "80")
 
 

@@ -24,6 +24,7 @@ from pawprint.pictures.opening import (
 )
 from pawprint.pictures.storing import measure_deep, ranges_of
 from tests.support.exported import write_export
+from tests.support.phone import DISPLAY_P3, cmyk_profile, grey_profile, heic
 from tests.support.project import ROOT, Project
 
 HOW = Preparation(max_size=100)
@@ -57,11 +58,11 @@ def grey16() -> Image.Image:
     return Image.fromarray((np.linspace(0, 65535, 320)[None].repeat(240, 0)).astype(np.uint16))
 
 
-def turned(orientation: int, form: str = "JPEG") -> io.BytesIO:
+def turned(orientation: int, form: str = "JPEG", **more: object) -> io.BytesIO:
     image = scene()
     exif = image.getexif()
     exif[0x0112] = orientation
-    return saved(image, form, exif=exif)
+    return saved(image, form, exif=exif, **more)
 
 
 LAB = ImageCms.profileToProfile(
@@ -94,6 +95,13 @@ KINDS = {
     "RGBA.tga": lambda: saved(seen_through(), "TGA"),
     "RGB.pcx": lambda: saved(scene(), "PCX"),
     "RGB.jp2": lambda: saved(scene(), "JPEG2000"),
+    "P3.jpg": lambda: saved(scene(), "JPEG", quality=95, icc_profile=DISPLAY_P3),
+    "grey profile.png": lambda: saved(scene().convert("L"), "PNG", icc_profile=grey_profile(1.0)),
+    "inks.jpg": lambda: saved(scene().convert("CMYK"), "JPEG", icc_profile=cmyk_profile()),
+    "two pictures.mpo": lambda: saved(scene(), "MPO", save_all=True, append_images=[scene()]),
+    "lying P3.avif": lambda: turned(6, "AVIF", icc_profile=DISPLAY_P3),
+    "lying P3.heic": lambda: io.BytesIO(heic(scene(), 6, icc_profile=DISPLAY_P3)),
+    "RGBA.heic": lambda: io.BytesIO(heic(seen_through())),
 }  # fmt: skip
 
 
@@ -152,6 +160,7 @@ def test_every_format_is_among_the_kinds():
         content().getvalue()[:0] or kind.rpartition(".")[2] for kind, content in KINDS.items()
     }
     known = {"jpg", "png", "gif", "tif", "webp", "bmp", "ppm", "ico", "tga", "pcx", "jp2"}
+    known |= {"mpo", "avif", "heic"}
     assert known == written
     assert len(FORMATS) >= len(known)
 

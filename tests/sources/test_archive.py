@@ -11,12 +11,16 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from ruamel.yaml import YAML
 
 from pawprint.params import StageError, check
 from pawprint.sources import archive
 from pawprint.sources.download import Downloader, DownloadParams
+from tests.support.phone import heic, movie
 from tests.support.world import QUICK, ROOT, Handler, Server, World, picture, tar
+
+COLOURS = ("blue", "red")
 
 
 def entry(name: str, kind: bytes = tarfile.REGTYPE, to: str = "", size: int = 0) -> tarfile.TarInfo:
@@ -270,7 +274,7 @@ def test_a_class_of_another_format_stops_the_stage_with_five_files_and_where_the
     tmp_path: Path,
 ):
     world = World(tmp_path / "project")
-    files = {f"x/dog/{i}.heic": b"heic" for i in range(8)}
+    files = {f"x/dog/{i}.psd": b"layers" for i in range(8)}
     tar(world.path / "x.tgz", {"x/cat/1.jpg": picture(1), **files, "x/README.txt": b"?"})
     world.use({"kind": "archive", "archive": "x.tgz"})
     process = world.start()
@@ -278,13 +282,24 @@ def test_a_class_of_another_format_stops_the_stage_with_five_files_and_where_the
     line = errors.strip().splitlines()[-1]
     assert process.returncode == 1
     assert "x.tgz: no label, so left out: x/README.txt" in errors
-    assert "0 dog; missing of them: x/dog/0.heic (not a picture: its name ends in .heic" in line
+    assert "0 dog; missing of them: x/dog/0.psd (not a picture: its name ends in .psd" in line
     assert line.count("(not a picture") == 5
     assert "and 3 more; data/gather.partial/gathered.csv lists all" in line
     assert "leave them out by `include`" in line
     assert "network" not in line
     assert len(world.table("gather.partial/gathered")) == 9
     assert world.metrics()["status"] == {"not a picture": 8, "ok": 1}
+
+
+def test_live_photos_in_an_archive_are_their_stills(tmp_path: Path):
+    world = World(tmp_path / "project")
+    still = {f"x/{label}/IMG_1.HEIC": heic(Image.new("RGB", (64, 64), label)) for label in COLOURS}
+    moving = {f"x/{label}/IMG_1.MOV": movie() for label in COLOURS}
+    tar(world.path / "x.tgz", still | moving)
+    world.use({"kind": "archive", "archive": "x.tgz"})
+    world.run()
+    assert world.metrics()["labels"] == {"blue": 1, "red": 1}
+    assert world.metrics()["not_pictures"] == {"a video, not a picture": 2}
 
 
 def sparse_tar(path: Path, name: str, size: int) -> Path:

@@ -4,15 +4,16 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pawprint.params import StageError
+from tests.support.phone import heic, movie
 from tests.support.world import World, fill, from_folder, offered, picture
 
 
 def test_train_valid_and_test_folders_are_the_split(tmp_path: Path):
-    root = fill(tmp_path, "train/cat/1.jpg", "val/cat/2.jpg", "test/dog/3.jpg", "more/test/4.jpg")
+    root = fill(tmp_path, "train/cat/1.jpg", "val/cat/2.jpg", "test/dog/3.jpg")
     assert offered(from_folder(root)) == [
-        ("more/test/4.jpg", "test", "", ""),
         ("test/dog/3.jpg", "dog", "test", ""),
         ("train/cat/1.jpg", "cat", "train", ""),
         ("val/cat/2.jpg", "cat", "valid", ""),
@@ -37,7 +38,7 @@ def test_a_table_gives_labels_splits_and_groups_and_a_missing_file_is_a_row(tmp_
         ("2.jpg", "dog", "", "bob", "ok"),
         ("3.jpg", "dog", "", "", "failed"),
     ]
-    assert world.table()[2]["reason"] == "No such file or directory"
+    assert world.table()[2]["reason"] == "the table names it, but there is no such file"
 
 
 def test_a_class_behind_a_link_is_taken(tmp_path: Path, caplog):
@@ -92,33 +93,83 @@ def test_an_empty_class_is_named_and_an_empty_split_is_not(tmp_path: Path):
         from_folder(root)
 
 
-def test_every_file_of_a_pattern_is_a_row_and_a_class_of_heic_stops_the_stage(tmp_path: Path):
+def test_every_file_of_a_pattern_is_a_row_and_another_format_stops_the_stage(tmp_path: Path):
     world = World(tmp_path / "project")
-    fill(world.path / "data/own", "cat_1.jpg", "dog_1.heic", "dog_2.HEIC", "notes.txt")
+    fill(world.path / "data/own", "cat_1.jpg", "dog_1.psd", "dog_2.PSD", "notes.txt")
     world.write("data/own/cat_2.mat", b"matlab")
     world.use({"kind": "folder", "labels": "pattern", "pattern": r"^(.+)_\d+"})
     line = world.fail()
-    assert "there are 0 dog; missing of them: dog_1.heic (not a picture: its name ends in" in line
-    assert "dog_2.HEIC" in line
+    assert "there are 0 dog; missing of them: dog_1.psd (not a picture: its name ends in" in line
+    assert "dog_2.PSD" in line
     assert "network" not in line
     assert not (world.path / "data/gathered.csv").exists()
     rows = world.table("gather.partial/gathered")
     assert [(row["url"], row["label"], row["status"]) for row in rows] == [
         ("cat_1.jpg", "cat", "ok"),
         ("cat_2.mat", "cat", "not a picture"),
-        ("dog_1.heic", "dog", "not a picture"),
-        ("dog_2.HEIC", "dog", "not a picture"),
+        ("dog_1.psd", "dog", "not a picture"),
+        ("dog_2.PSD", "dog", "not a picture"),
     ]
     world.write("data/own/dog_3.jpg", picture(9))
     world.run()
     world.run("verify")
     refused = {row["url"]: row["reason"] for row in world.table("rejected")}
-    assert {"cat_2.mat", "dog_1.heic", "dog_2.HEIC"} <= set(refused)
+    assert {"cat_2.mat", "dog_1.psd", "dog_2.PSD"} <= set(refused)
+
+
+def live_photos(root: Path, *labels: str) -> None:
+    """A phone's export: stills, their moving halves under both spellings, and an edit list."""
+    for number, label in enumerate(labels):
+        (root / label).mkdir(parents=True)
+        for i in range(2):
+            content = heic(Image.new("RGB", (64, 64), (90 * i, 80 * number, 120)), 6)
+            (root / label / f"IMG_{i}.HEIC").write_bytes(content)
+        (root / label / "IMG_0.MOV").write_bytes(movie())
+        (root / label / "IMG_1.mp4").write_bytes(movie())
+
+
+@pytest.mark.parametrize("how", ["parent", "pattern", "table"])
+def test_the_videos_of_live_photos_are_counted_by_name_and_stop_nothing(tmp_path: Path, how: str):
+    world = World(tmp_path / "project")
+    root = world.path / "data/own"
+    live_photos(root, "cat", "dog")
+    if how == "pattern":
+        for path in sorted(root.rglob("IMG*")):
+            path.rename(root / f"{path.parent.name}_{path.name}")
+    files = sorted(path for path in root.rglob("*IMG*"))
+    lines = [f"{path.relative_to(root).as_posix()},{path.parent.name}" for path in files]
+    (root / "labels.csv").write_text("file,label\n" + "\n".join(lines))
+    more = {"pattern": {"pattern": "^(.+)_IMG"}, "table": {"table": "labels.csv"}}.get(how, {})
+    world.use({"kind": "folder", "labels": how, **more})
+    process = world.start()
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 0, errors
+    assert "gather: 4 videos are left out: cat" in errors
+    figures = world.metrics()
+    assert figures["labels"] == {"cat": 2, "dog": 2}
+    assert figures["not_pictures"]["a video, not a picture"] == 4
+    assert {row["type"] for row in world.table() if row["status"] == "ok"} == {"image/heic"}
+    world.run("verify")
+    assert world.metrics("verify")["labels"] == {"cat": 2, "dog": 2}
+    details = [row["detail"] for row in world.table("rejected")]
+    assert details.count("a video, not a picture") == 4
+
+
+def test_a_video_under_a_pictures_name_is_a_video(tmp_path: Path):
+    world = World(tmp_path / "project")
+    fill(world.path / "data/own", "cat/1.jpg", "dog/2.jpg")
+    world.write("data/own/dog/3.jpg", movie())
+    world.use({"kind": "folder"})
+    world.run()
+    assert world.metrics()["not_pictures"] == {"a video, not a picture": 1}
+    assert [row["reason"] for row in world.table() if row["url"] == "dog/3.jpg"] == [
+        "a video, not a picture"
+    ]
 
 
 def test_a_picture_of_another_format_needs_a_label_like_any(tmp_path: Path):
-    root = fill(tmp_path, "cat/1.jpg", "loose.heic")
-    with pytest.raises(StageError, match=r"loose\.heic' has no label"):
+    root = fill(tmp_path, "cat/1.jpg", "loose.psd")
+    with pytest.raises(StageError, match=r"loose\.psd' has no label"):
         from_folder(root)
 
 

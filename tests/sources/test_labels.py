@@ -50,7 +50,7 @@ def test_labels_come_from_file_names_by_pattern(tmp_path: Path):
         ({"labels": "table", "table": "none.csv"}, "none.csv is missing"),
         (
             {"labels": "table", "table": "bad.csv"},
-            "has the columns file, breed; it should have file and label",
+            "columns file, colour; which one holds the labels. Write `label_column: colour`",
         ),
         (
             {"labels": "table", "table": "out.csv"},
@@ -62,7 +62,7 @@ def test_labels_come_from_file_names_by_pattern(tmp_path: Path):
 )
 def test_labels_that_cannot_be_had_are_explained(tmp_path: Path, options: dict, message: str):
     fill(tmp_path, "a/1.jpg")
-    (tmp_path / "bad.csv").write_text("file,breed\na/1.jpg,x\n")
+    (tmp_path / "bad.csv").write_text("file,colour\na/1.jpg,x\n")
     (tmp_path / "out.csv").write_text("file,label\n../secret.jpg,x\n")
     with pytest.raises(StageError, match=message):
         from_folder(tmp_path, **{"include": "jpg$"} | options)
@@ -81,8 +81,11 @@ def test_labels_that_cannot_be_had_are_explained(tmp_path: Path, options: dict, 
         (b"file,label\na/1.jpg,../up\n", r"t\.csv, line 2: the label '../up' cannot name a folder"),
         (b"file,label\n,x\n", r"t\.csv, line 2: file or label is empty"),
         (b"file,label\na/1.jpg,x\na/1.jpg,x\n", r"names 'a/1\.jpg' twice as 'x'"),
-        (b"file,label,split\na/1.jpg,x,validation\n", r"line 2: split is 'validation'; it should"),
-        (b"", r"it should have file and label"),
+        (
+            b"file,label,split\na/1.jpg,x,late\n",
+            r"line 2: split is 'late'; it should .*{late: train}",
+        ),
+        (b"", r"which one holds the files. Write `file_column"),
         (b"file,label\n", r"holds no pictures"),
     ],
 )

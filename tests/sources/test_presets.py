@@ -10,17 +10,20 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from tests.support.hub import Hub, shard
 from tests.support.project import ROOT, Project, expect, make_pictures
 from tests.support.world import Engine, Server, picture
 
 # How many pictures each has here; what an archive holds besides must not be taken for more.
 PICTURES = {"sample": 60, "folder": 20, "urls": 30, "bears": 30, "alligator": 60, "birds": 60}
 PICTURES |= {"pets": 40, "cat_or_dog": 40, "mnist_sample": 52, "dogscats": 52}
+PICTURES |= {"hub_pets": 72, "hub_beans": 54}
 NAMES = sorted(path.stem for path in (ROOT / "data/sources").glob("*.yaml"))
 # All stages in one process, because importing torch for each of them takes longer than they do.
 STAGES = """
@@ -48,8 +51,8 @@ if "stages.gather" in sys.orig_argv:
 class Shape:
     """What a source reads: a server's answers, files in the project; and the classes to expect."""
 
-    def __init__(self, project: Project, server: Server) -> None:
-        self.project, self.server = project, server
+    def __init__(self, project: Project, server: Server, stack: ExitStack) -> None:
+        self.project, self.server, self.stack = project, server, stack
         self.classes: list[str] = []
         self.environment: dict[str, str] = {}
 
@@ -114,6 +117,13 @@ class Shape:
             "dogscats": ["cats", "dogs"],
         }[name]
 
+    def hub(self, name: str) -> None:
+        yaml = YAML(typ="safe").load((self.project.path / f"data/sources/{name}.yaml").read_text())
+        shards, self.classes = {"hub_pets": hub_pets, "hub_beans": hub_beans}[name]()
+        hub = self.stack.enter_context(Hub())
+        hub.put(yaml["dataset"], shards)
+        self.environment = {"HF_ENDPOINT": hub.base}
+
 
 def tgz(files: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
@@ -167,6 +177,32 @@ def dogscats() -> Iterator[tuple[str, bytes]]:
         yield f"dogscats/test1/{i}.jpg", picture(5000 + i)
 
 
+def hub_pets() -> tuple[dict[str, bytes], list[str]]:
+    """Breeds as numbers, beside a column that says cat or dog; train and test."""
+    classes = ["abyssinian", "american_bulldog", "bengal"]
+    species = {"label_cat_dog": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
+    files = {}
+    for split, first, count in (("train", 0, 48), ("test", 100, 24)):
+        labels = [i % 3 for i in range(count)]
+        more: dict[str, list] = {"image_id": [f"{split}_{i}" for i in range(count)]}
+        more["label_cat_dog"] = [int(label == 1) for label in labels]
+        content = shard(labels, first, classes, more=more, features=species)
+        files[f"data/{split}-00000-of-00001.parquet"] = content
+    return files, classes
+
+
+def hub_beans() -> tuple[dict[str, bytes], list[str]]:
+    """Three splits, and a column with names of files."""
+    classes = ["angular_leaf_spot", "bean_rust", "healthy"]
+    files = {}
+    for split, first, count in (("train", 0, 30), ("validation", 100, 12), ("test", 200, 12)):
+        labels = [i % 3 for i in range(count)]
+        names = {"image_file_path": [f"/home/beans/{split}/{i}.jpg" for i in range(count)]}
+        content = shard(labels, first, classes, label="labels", more=dict(names))
+        files[f"data/{split}-00000-of-00001.parquet"] = content
+    return files, classes
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shipped_source_runs_from_gather_to_export(project: Project, name: str):
@@ -180,8 +216,8 @@ def test_a_shipped_source_runs_from_gather_to_export(project: Project, name: str
         | {"clean.folds": 2, "clean.auto": "flag"}
     )
     kind = YAML(typ="safe").load((project.path / f"data/sources/{name}.yaml").read_text())["kind"]
-    with Server({}) as server:
-        shape = Shape(project, server)
+    with Server({}) as server, ExitStack() as stack:
+        shape = Shape(project, server, stack)
         getattr(shape, kind)(name)
         expect(project, "dvc", "repro", "gather", **shape.environment)
     assert (

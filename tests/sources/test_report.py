@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pawprint.sources.lock import Row
-from pawprint.sources.report import count_rows, say_too_few
+from pawprint.sources.report import count_rows, say_too_few, without_empty_classes
 from tests.support.world import Server, World, picture
 
 GOOD = [Row(label="cat", url="cat/1.jpg", path="p", sha256="0"), Row(label="dog", url="dog/1.jpg")]
@@ -45,7 +45,8 @@ def test_one_class_alone_is_named():
             lost(1),
             1,
             False,
-            "repair these files, or leave them out by `include` in the source's yaml",
+            "repair these files, or leave them out by `include` in the source's yaml, or set "
+            "gather.min_per_class: 0 to leave out classes without a picture",
         ),
         ([], 2, False, "add pictures, or lower gather.min_per_class"),
         (
@@ -60,6 +61,11 @@ def test_one_class_alone_is_named():
 def test_the_advice_fits_the_source(rows: list[Row], minimum: int, is_remote: bool, advice: str):
     line = say_too_few([*GOOD, *rows], minimum, is_remote)
     assert line.endswith(f"; {advice}")
+
+
+def test_classes_without_a_picture_can_be_left_out(caplog):
+    assert without_empty_classes([*GOOD, *lost(3)]) == GOOD
+    assert "1 classes have no picture, so left out: fox" in caplog.text
 
 
 def test_the_counts_name_pictures_that_are_lost_once():

@@ -36,6 +36,25 @@ def test_one_table_may_hold_all_classes_with_split_and_group(tmp_path: Path):
     ]
 
 
+def test_columns_and_splits_have_the_names_that_tables_of_files_may_have(tmp_path: Path):
+    path = tmp_path / "all.tsv"
+    path.write_text(
+        "Image URL\tSpecies\tpartition\nhttp://a.example/1.jpg\tcat\tTraining\n"
+        "http://a.example/2.jpg\tdog\tval\n"
+    )
+    items = list(urls.find_pictures(urls.UrlsOptions(kind="urls"), path))
+    assert [(item.label, item.split) for item in items] == [("cat", "train"), ("dog", "valid")]
+    options = urls.UrlsOptions(
+        kind="urls",
+        label_column="partition",
+        file_column="Image URL",
+        split_column="species",
+        splits={"cat": "test", "dog": "valid"},
+    )
+    items = list(urls.find_pictures(options, path))
+    assert [(item.label, item.split) for item in items] == [("Training", "test"), ("val", "valid")]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -45,7 +64,7 @@ def test_one_table_may_hold_all_classes_with_split_and_group(tmp_path: Path):
             r"cat.txt, line 1: 'www.example.com/1.jpg' is not an address",
         ),
         ("cat.csv", "url,label\nhttp://a.example/1.jpg,\n", r"cat.csv, line 2: the label is empty"),
-        ("cat.md", "", r"a .txt or .csv file in"),
+        ("cat.md", "", r"a .txt or .csv or .tsv file in"),
         ("cat.txt", "", r"holds no addresses"),
         ("cat.txt", "\xff\xfe".encode("latin-1"), r"cat.txt, line 1: not UTF-8"),
         ("cat.txt", "http://a.example/1.jpg\r\nx\0\r\n", r"cat.txt, line 2: holds a NUL"),
@@ -61,8 +80,8 @@ def test_one_table_may_hold_all_classes_with_split_and_group(tmp_path: Path):
         ("cat.csv", "url,label\n\nhttp://a.example/1.jpg,a/b\n", r"line 3: the label 'a/b' cannot"),
         (
             "cat.csv",
-            "url,split\nhttp://a.example/1.jpg,dev\n",
-            r"line 2: split is 'dev'; it should",
+            "url,split\nhttp://a.example/1.jpg,late\n",
+            r"line 2: split is 'late'; it should",
         ),
         ("a\tb.txt", "http://a.example/1.jpg\n", r"the label 'a\\tb' cannot name a folder"),
     ],

@@ -84,8 +84,8 @@ def test_the_same_input_gives_the_same_bytes(ready: Project):
     assert exported() == first
     assert set(first) == {
         "model.onnx", "model.json", "reference.json", "README.md", "predict.py", "app.py",
-        "requirements.txt", "pictures/__init__.py", "pictures/formats.py", "pictures/opening.py",
-        "pictures/square.py",
+        "requirements.txt", "pictures/__init__.py", "pictures/colours.py", "pictures/formats.py",
+        "pictures/opening.py", "pictures/square.py",
     }  # fmt: skip
 
 

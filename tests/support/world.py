@@ -180,15 +180,19 @@ class World:
         assert len(lines) == 1, errors
         return lines[0]
 
-    def refuse(self) -> str:
-        """Run gather in this process, which is quick. It must end in a StageError; its message."""
+    def run_here(self) -> None:
+        """Run gather in this process, which is quick."""
         before = Path.cwd()
         os.chdir(self.path)
         try:
-            with pytest.raises(StageError) as caught:
-                gather.main()
+            gather.main()
         finally:
             os.chdir(before)
+
+    def refuse(self) -> str:
+        """Run gather in this process. It must end in a StageError; its message."""
+        with pytest.raises(StageError) as caught:
+            self.run_here()
         assert "\n" not in str(caught.value)
         return str(caught.value)
 

@@ -4,6 +4,7 @@ const SHOWN = 5; // of the classes
 const $ = (id) => document.getElementById(id);
 const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
 let about = { classes: [], max_bytes: Infinity };
+let shown = null; // the file whose picture the page shows
 let asked = 0; // the last question: an answer that is overtaken by another is not shown
 
 async function ask(file) {
@@ -29,9 +30,26 @@ async function ask(file) {
 }
 
 function show(file) {
+  shown = file;
+  paint(file);
+}
+
+function paint(content) {
   URL.revokeObjectURL($("preview").src);
-  $("preview").src = URL.createObjectURL(file);
+  $("preview").src = URL.createObjectURL(content);
   fill(true);
+}
+
+// The browser cannot show this format, such as HEIC: the server makes a JPEG of it.
+async function borrow() {
+  const file = shown;
+  shown = null; // a JPEG that cannot be shown either is not asked for again
+  fill(false);
+  if (!file || file.size > about.max_bytes) return;
+  try {
+    const response = await fetch("preview", { method: "POST", body: file, headers: { "content-type": "application/octet-stream" } });
+    if (response.ok && shown === null) paint(await response.blob());
+  } catch { /* the question to the model says that the server does not answer */ }
 }
 
 function fill(full) {
@@ -99,5 +117,5 @@ document.addEventListener("drop", (event) => {
   $("drop").classList.remove("over");
   ask(event.dataTransfer.files[0]);
 });
-$("preview").addEventListener("error", () => fill(false)); // the browser cannot show it; the server says why
+$("preview").addEventListener("error", borrow);
 start().catch(() => refuse("The server does not answer. Is it running? Then reload this page."));

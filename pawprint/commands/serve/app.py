@@ -1,4 +1,4 @@
-"""The application of `pawprint serve`: /, /predict, /healthz, /model and /metrics."""
+"""The application of `pawprint serve`: /, /predict, /preview, /healthz, /model and /metrics."""
 
 import asyncio
 import hashlib
@@ -7,8 +7,8 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from PIL import Image
 from prometheus_client import (
@@ -27,11 +27,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from pawprint.commands.serve.bodies import Bodies, picture_in
-from pawprint.commands.web import Access, Guard, RequestRefused, page_routes
+from pawprint.commands.web import Access, Guard, RequestRefused, answer_refused, page_routes
 from pawprint.compute import cores
 from pawprint.exporting.shipped.predict import Classifier
 from pawprint.pictures.formats import FORMATS, SUFFIXES_OF
-from pawprint.pictures.opening import Unusable
+from pawprint.pictures.opening import Unusable, open_picture
+
+T = TypeVar("T")
+PREVIEW = 640  # pixels on the longer side: the page shows half as many, on a dense screen
 
 Answer = dict[str, Any]  # as Classifier.classify gives it
 Record = Callable[[bytes, str, str, Answer], None]  # of a picture: bytes, sha256, suffix, answer
@@ -74,12 +77,17 @@ def make_app(
 
     routes = [
         Route("/predict", service.predict, methods=["POST"]),
+        Route("/preview", service.preview, methods=["POST"]),
         Route("/metrics", service.metrics),
         Route("/healthz", healthz),
         Route("/model", model),
         *page_routes("serve"),
     ]
-    handlers: dict[Any, Any] = {HTTPException: answer_http_error, Exception: answer_failure}
+    handlers: dict[Any, Any] = {
+        HTTPException: answer_http_error,
+        RequestRefused: answer_refused,
+        Exception: answer_failure,
+    }
     return Guard(Starlette(routes=routes, exception_handlers=handlers), access or Access())
 
 
@@ -123,15 +131,24 @@ class Service:
         self.seconds.observe(time.perf_counter() - started)
         return JSONResponse(answer)
 
+    async def preview(self, request: Request) -> Response:
+        """Answer with a small JPEG of the picture, for a browser that cannot show its format."""
+        content = await self.work(request, self.shrink)
+        return Response(content, media_type="image/jpeg")
+
     async def answer(self, request: Request) -> Answer:
         """Return the model's answer. Raises RequestRefused."""
+        return await self.work(request, self.ask)
+
+    async def work(self, request: Request, do: Callable[[bytes], T]) -> T:
+        """Return what `do` makes of the picture in a request, in turn. Raises RequestRefused."""
         self.refuse_if_full()  # before a body comes in vain
         body = await self.bodies.read(request, self.limits.content, self.limits.patience)
         content = await picture_in(request, body)
         self.refuse_if_full()
         self.waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self.pool, self.ask, content)
+            return await asyncio.get_running_loop().run_in_executor(self.pool, do, content)
         finally:
             self.waiting -= 1
 
@@ -139,6 +156,18 @@ class Service:
         """Raise RequestRefused (503) if the queue is full. A body on its way is not in it."""
         if self.waiting >= self.limits.queue:
             raise RequestRefused(503, "too many pictures are waiting; try again in a second")
+
+    def shrink(self, content: bytes) -> bytes:
+        """Return a picture as a JPEG of PREVIEW pixels at most. Raises RequestRefused."""
+        own, pixels = self.classifier.how, self.limits.pixels
+        how = replace(own, resize="shrink", max_size=PREVIEW, min_size=1, max_pixels=pixels)
+        try:
+            image = open_picture(io.BytesIO(content), how)
+        except Unusable as why:
+            raise refusal(why, pixels) from None
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=82)
+        return buffer.getvalue()
 
     def ask(self, content: bytes) -> Answer:
         """Return the model's answer about a picture, and write it down."""
@@ -156,22 +185,30 @@ class Service:
 def classify(classifier: Classifier, content: bytes, most_pixels: int) -> tuple[Answer, str]:
     """Return the model's answer about a picture, and the suffix of its format.
 
-    Raises RequestRefused: 415 if it is not a picture, 422 if it is too large or broken.
+    Raises RequestRefused; see `refusal`.
     """
     try:
         prepared = classifier.prepare(io.BytesIO(content), most_pixels)
     except Unusable as why:
-        if why.reason in ("not a picture", "empty"):
-            formats = ", ".join(FORMATS)
-            raise RequestRefused(415, f"not a picture; send one of {formats}") from None
-        if why.reason == "too large":
-            limit = f"{most_pixels / 1e6:g} megapixels"
-            raise RequestRefused(422, f"the picture has more than {limit}") from None
-        raise RequestRefused(422, "the picture is broken and cannot be decoded") from None
+        raise refusal(why, most_pixels) from None
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         # a JPEG with several pictures inside is an MPO
         suffix, *_ = SUFFIXES_OF.get(image.format or "", (".jpg",))
     return classifier.classify([prepared])[0], suffix
+
+
+def refusal(why: Unusable, most_pixels: int) -> RequestRefused:
+    """Return the answer to a picture that cannot be used.
+
+    415 if it is not a picture, or its decoder is not installed; 422 if it is too large or broken.
+    """
+    if why.reason in ("not a picture", "empty"):
+        return RequestRefused(415, f"not a picture; send one of {', '.join(FORMATS)}")
+    if why.reason == "unreadable":
+        return RequestRefused(415, str(why))
+    if why.reason == "too large":
+        return RequestRefused(422, f"the picture has more than {most_pixels / 1e6:g} megapixels")
+    return RequestRefused(422, "the picture is broken and cannot be decoded")
 
 
 async def answer_http_error(request: Request, error: HTTPException) -> Response:

@@ -1,7 +1,7 @@
 """Ask the exported model about pictures: `python predict.py PICTURE…`.
 
-It needs numpy, pillow and onnxruntime only. The folder pictures/ beside it opens pictures in the
-way in which they were opened for training.
+It needs numpy, pillow and onnxruntime only, and pi-heif for HEIC files. The folder pictures/ beside
+it opens pictures in the way in which they were opened for training.
 """
 
 import io
