@@ -332,7 +332,8 @@ def test_a_class_that_goes_with_the_light_is_listed_without_a_path_and_loses_no_
     world: Path,
 ):
     columns = ["path", "label", "group", "split"]
-    rows = [(path(i, "ab"[i % 2]), "ab"[i % 2], name(i), "train") for i in range(60)]
+    sides = ["train"] * 58 + ["valid", "test"]
+    rows = [(path(i, "ab"[i % 2]), "ab"[i % 2], name(i), sides[i]) for i in range(60)]
     table = pd.DataFrame(rows, columns=columns)
     write_table("data/split.csv", table)
     write_table("data/images.csv", table[["path"]].assign(phash=[f"{i:016x}" for i in range(60)]))

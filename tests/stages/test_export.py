@@ -48,7 +48,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
         torch.stack([way @ middle, -way @ middle]) * scale,
     )
     Head(model).put(weight, bias)  # nearest class mean, written as a linear layer
-    for name in ("first", "retrained"):
+    for name in ("first", "retrained", "better"):
         save_model(project.path / f"models/{name}.safetensors", model, config)
     write_json(
         project.path / "metrics/evaluate.json",
