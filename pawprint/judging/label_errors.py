@@ -26,8 +26,8 @@ from pawprint.training.inference import refuse_nan, run_in_batches
 from pawprint.training.model import Head, ModelConfig, body, create_model
 from pawprint.training.recipe import TrainParams
 
-# drawings of the folds; fewer if they would judge more than MANY pictures, each about 100 classes
-DRAWS, MANY = 5, 10_000
+# drawings of the folds; fewer if they would judge more than MANY pictures, each of FEW classes
+DRAWS, MANY, FEW = 5, 10_000, 20
 
 
 def judge_labels(
@@ -121,7 +121,7 @@ def out_of_fold(
     if folds < 2:
         return own
     # a single drawing of the folds judges by luck if pictures are few: take the mean of several
-    work = len(target) * max(1, own.shape[1] // 100)
+    work = len(target) * max(1, own.shape[1] // FEW)
     draws = int(np.clip(MANY // work, 1, DRAWS))
 
     # turn the features: no more columns than pictures, and the same to a linear model
