@@ -19,8 +19,8 @@ from sklearn.preprocessing import StandardScaler
 
 from pawprint.params import StageError
 
-# drawings of the folds; fewer if they would judge more than MANY pictures, each about 100 classes
-DRAWS, MANY = 5, 10_000
+# drawings of the folds; fewer if they would judge more than MANY pictures, each of FEW classes
+DRAWS, MANY, FEW = 5, 10_000, 20
 
 
 def judge_labels(
@@ -83,7 +83,7 @@ def out_of_fold(
     if folds < 2:
         return own
     # a single drawing of the folds judges by luck if pictures are few: take the mean of several
-    work = len(target) * max(1, own.shape[1] // 100)
+    work = len(target) * max(1, own.shape[1] // FEW)
     draws = int(np.clip(MANY // work, 1, DRAWS))
 
     # turn the features: no more columns than pictures, and the same to a linear model
