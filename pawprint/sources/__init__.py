@@ -4,7 +4,8 @@ The kinds are `sample`, `folder`, `archive`, `urls`, `search` and `hub`. Each ha
 and `find_pictures(options, root)`, which yields a `Found` per picture, always in the same order.
 `opening` reads a source's yaml, `fetching` turns what is found into rows of data/gathered.csv,
 `lock` reads and writes that file, `store` keeps data/raw, and `report` says what is missing.
-`download`, `network` and `web` speak to the web.
+`download`, `network` and `web` speak to the web. `labels`, `layout`, `table_labels` and `splits`
+tell classes and splits from names and tables; `guessing` and `looking` serve `pawprint use`.
 """
 
 from collections.abc import Callable

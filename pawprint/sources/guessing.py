@@ -102,7 +102,10 @@ class Guesser:
         """Return what is wrong if nothing fails and nothing gives two classes."""
         classes = ", ".join(sorted(set(by_folder.found.values())))
         if classes:
-            return f"{self.where} holds one class ({classes}); a classifier needs two at least"
+            return (
+                f"{self.where} holds one class ({classes}); a classifier needs two at least; "
+                "folders with the name of a split are no class, unless you write --splits none"
+            )
         return (
             f"{self.where}: nothing says what is on its pictures; put them into a folder for each "
             "class, or name a table by --table, or a regular expression by --pattern"

@@ -171,7 +171,7 @@ def _tell_for_asking(files: list[str], options: LabelOptions, where: str) -> lis
     if asking:
         logging.warning(
             "%s: %d pictures in %s have no label, so left out; ask the model about them with "
-            "`pawprint predict`",
+            "`pawprint predict` (if the folder is a class, write `splits: {}` into the yaml)",
             where,
             len(asking),
             listed(sorted({_folder_of(file) for file in asking})),
