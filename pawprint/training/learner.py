@@ -22,7 +22,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from pawprint.params import StageError
@@ -34,7 +33,13 @@ from pawprint.training.fold import fold
 from pawprint.training.inference import compute_features, run_in_batches
 from pawprint.training.losses import CrossEntropy, class_weights, mixup
 from pawprint.training.model import Head, ModelConfig, normalise
-from pawprint.training.optimizer import Group, layer_groups, make_optimizer, moving_average
+from pawprint.training.optimizer import (
+    FinalWeights,
+    Group,
+    freeze_first,
+    layer_groups,
+    make_optimizer,
+)
 from pawprint.training.recipe import TrainParams
 from pawprint.training.schedule import Schedule, one_cycle, schedule_of
 
@@ -66,7 +71,7 @@ class Phase:
     inputs: from the indexes of a batch to what `module` reads. module: from inputs to logits.
     valid_logits: return (M, classes) on the CPU. groups: what learns, and how fast at most.
     schedule: from the share of the steps done to a factor for the learning rates, and the momentum.
-    average: the moving average of the weights that becomes the model, if any.
+    final: what makes the phase's last weights into the model's, if they do not stay as they are.
     """
 
     name: str
@@ -77,7 +82,7 @@ class Phase:
     valid_logits: Callable[[], Tensor]
     groups: list[Group]
     schedule: Schedule
-    average: AveragedModel | None = None
+    final: FinalWeights | None = None
 
 
 @dataclass
@@ -163,10 +168,7 @@ def full_phase(learner: Learner) -> Phase:
     """Describe `epochs` of the whole model, on random views of the pictures."""
     params, model = learner.params, learner.model
     pictures = learner.data.train.to(learner.device)
-    average = None
-    if params.ema:
-        average = AveragedModel(model, avg_fn=partial(moving_average, params.ema))
-    judged = average.module if average else model
+    final = FinalWeights(model, params.ema, params.blend)
     lrs = learner.lrs
     if params.method == "fine_tune":
         lrs = (lrs[0] / 2, lrs[1] / 2)
@@ -176,6 +178,7 @@ def full_phase(learner: Learner) -> Phase:
         return normalise(views, learner.config)
 
     def valid_logits() -> Tensor:
+        judged = final.compute()
         return share_work(learner, partial(run_in_batches, judged, judged), learner.data.valid)
 
     return Phase(
@@ -185,9 +188,9 @@ def full_phase(learner: Learner) -> Phase:
         inputs=inputs,
         module=fold(model, learner.config.size),
         valid_logits=valid_logits,
-        groups=layer_groups(model, lrs),
+        groups=freeze_first(layer_groups(model, lrs), params.freeze_layers),
         schedule=schedule_of(params),
-        average=average,
+        final=final,
     )
 
 
@@ -220,8 +223,8 @@ def run_phase(learner: Learner, phase: Phase, saved: dict[str, Any] | None) -> N
             # update
             scaler.step(optimizer)
             scaler.update()
-            if phase.average:
-                phase.average.update_parameters(model)
+            if phase.final:
+                phase.final.update()
             bar.update()
             refuse_divergence(learner, phase, losses)
         # error on valid
@@ -233,8 +236,8 @@ def run_phase(learner: Learner, phase: Phase, saved: dict[str, Any] | None) -> N
         if phase.name == "full" or epoch == phase.epochs - 1:
             save(learner, phase, optimizer, scaler)
     bar.close()
-    if phase.average:
-        model.load_state_dict(phase.average.module.state_dict())
+    if phase.final:
+        model.load_state_dict(phase.final.compute().state_dict())
 
 
 def prepare_phase(
@@ -242,7 +245,7 @@ def prepare_phase(
 ) -> tuple[nn.Module, torch.optim.Optimizer, torch.amp.GradScaler]:
     """Return what computes the logits, what takes the steps, and what scales fp16's gradients.
 
-    They, and the phase's average, go on from what was saved, if it is of this phase.
+    They, and the phase's final weights, go on from what was saved, if it is of this phase.
     """
     optimizer = make_optimizer(phase.groups, learner.params.weight_decay)
     fp16 = learner.params.precision == "fp16"
@@ -250,8 +253,8 @@ def prepare_phase(
     if saved and saved["phase"] == phase.name:
         optimizer.load_state_dict(saved["optimizer"])
         scaler.load_state_dict(saved["scaler"])
-        if phase.average:
-            phase.average.load_state_dict(saved["average"])
+        if phase.final:
+            phase.final.load_state_dict(saved["final"])
     module = phase.module
     if learner.world > 1:
         module = DistributedDataParallel(module, broadcast_buffers=False)
@@ -352,7 +355,7 @@ def save(
             phase=phase.name,
             rows=learner.rows,
             model=learner.model.state_dict(),
-            average=phase.average.state_dict() if phase.average else None,
+            final=phase.final.state_dict() if phase.final else None,
             optimizer=optimizer.state_dict(),
             scaler=scaler.state_dict(),
             generator=learner.generator.get_state(),

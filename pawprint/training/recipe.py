@@ -57,7 +57,9 @@ class TrainParams(LrParams):
     batch_size: int = Field(ge=2, le=4096)
     method: Literal["fine_tune", "fit_one_cycle", "sgdr"]
     freeze_epochs: int = Field(ge=0)
+    freeze_layers: float = Field(ge=0, le=1)
     epochs: int = Field(ge=0)
+    blend: float = Field(gt=0, le=1)
     cycle_len: int = Field(ge=1)
     cycle_mult: int = Field(ge=1)
     weight_decay: float = Field(ge=0, lt=1)

@@ -66,7 +66,7 @@ def kill_after_a_checkpoint(project: Project, name: str) -> None:
 
 
 def test_dvc_repro_takes_a_killed_training_to_the_same_bytes(small: Project):
-    small.edit(**{"train.epochs": 8, "train.ema": 0.9, "train.mixup": 0.2})
+    small.edit(**{"train.epochs": 8, "train.ema": 0.9, "train.blend": 0.5})
     prepare(small)
     whole = train(small, "whole")
     assert not (small.path / "models/.whole.checkpoint").exists()
@@ -101,6 +101,7 @@ def test_two_processes_train_the_model_of_one(small: Project):
     (small.path / "drawn/blue").rename(small.path / "data/own/blue")
     small.edit(**{"train.batch_size": 9, "train.lr": [0.01, 0.01]})  # shares of unequal size
     small.edit(**{"train.mixup": 0.4, "train.class_weights": "balanced"})
+    small.edit(**{"train.freeze_layers": 0.5, "train.blend": 0.5})
     prepare(small)
     train(small, "one")
     torchrun = "-m torch.distributed.run --standalone --nproc-per-node 2 -m stages.train"

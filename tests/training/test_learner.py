@@ -21,6 +21,7 @@ from pawprint.training.learner import (
     full_phase,
     keep_statistics,
 )
+from pawprint.training.optimizer import layer_groups
 from tests.support.learner import CPU, make_learner, same, trained
 from tests.support.recipe import STILL
 
@@ -85,7 +86,13 @@ class Fragile(Checkpoint):
 @pytest.mark.parametrize("saves", [1, 2, 4])
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"mixup": 0.4, "ema": 0.9, "precision": "bf16", "method": "sgdr"}, {"precision": "fp16"}],
+    [
+        {},
+        {"mixup": 0.4, "ema": 0.9, "precision": "bf16", "method": "sgdr"},
+        {"precision": "fp16"},
+        {"blend": 0.5, "freeze_layers": 0.5},
+        {"blend": 0.3, "ema": 0.9},
+    ],
 )
 def test_a_training_goes_on_from_any_epoch_to_the_same_bits(tmp_path, monkeypatch, saves, changes):
     path = tmp_path / "models/.x.checkpoint"
@@ -185,6 +192,44 @@ def test_the_averaged_weights_are_the_model_that_was_judged():
         logits = run_in_batches(model, model, data.valid, learner.config, CPU)
     loss = learner.loss(logits, data.valid_targets).item()
     assert loss == pytest.approx(rows[-1]["valid_loss"], abs=1e-6)
+
+
+def test_the_blend_lies_on_the_way_from_the_frozen_epochs_to_the_last_one_and_is_judged():
+    start, end = trained(epochs=0)[1], trained()[1]
+    learner = make_learner(blend=0.25)
+    rows = fine_tune(learner)
+    for name, value in learner.model.state_dict().items():
+        expected = torch.lerp(start[name].double(), end[name].double(), 0.25)
+        assert torch.allclose(value.double(), expected, atol=1e-6)
+    with torch.no_grad():
+        logits = run_in_batches(
+            learner.model, learner.model, learner.data.valid, learner.config, CPU
+        )
+    loss = learner.loss(logits, learner.data.valid_targets).item()
+    assert loss == pytest.approx(rows[-1]["valid_loss"], abs=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.5, 1])
+def test_frozen_layers_stay_as_they_are_and_the_others_learn(share):
+    start = trained(epochs=0)[1]
+    learner = make_learner(freeze_layers=share)
+    groups = layer_groups(learner.model, (1e-5, 1e-3))
+    fine_tune(learner)
+    state, count = learner.model.state_dict(), int(share * (len(groups) - 1))
+    for i, (named, _) in enumerate(groups):
+        for name, _ in named:
+            assert torch.equal(start[name], state[name]) == (i < count)
+
+
+def test_nothing_is_computed_backwards_through_frozen_layers():
+    learner, seen = make_learner(freeze_layers=0.5), []
+    phase = full_phase(learner)
+    first = next(module for module in phase.module.modules() if isinstance(module, torch.nn.Conv2d))
+    first.register_forward_hook(lambda _, __, output: seen.append(output.requires_grad))
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    forward_backward(learner, phase.module, phase.inputs, torch.arange(8), scaler)
+    assert seen == [False]
+    assert learner.model.conv_stem.weight.grad is None
 
 
 def test_a_loss_far_above_guessing_has_diverged():
