@@ -1,9 +1,9 @@
 """Apply what a person decided and what the machine finds, without moving a picture between splits.
 
-Reads data/split.csv, data/images.csv, data/images and data/decisions.csv. Writes data/cleaned.csv
-(data/split.csv less the pictures dropped, with new labels, columns action and reason),
-data/findings.csv (what is deleted, relabelled, kept or only flagged, each with its reason),
-data/label_errors.csv (every judged picture, most suspicious first) and metrics/clean.json.
+Reads data/split.csv, data/images.csv, data/features.safetensors and data/decisions.csv. Writes
+data/cleaned.csv (data/split.csv less the pictures dropped, with new labels, columns action and
+reason), data/findings.csv (what is deleted, relabelled, kept or only flagged, each with its
+reason), data/label_errors.csv (every judged picture, most suspicious first) and metrics/clean.json.
 
 A person's decision (image, action keep / delete / relabel, label) always wins. The machine judges
 train and valid pictures only. The test split changes by a person's decision alone, so that its
@@ -14,6 +14,7 @@ odd ones out are found: pawprint/judging/label_errors.py.
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -23,8 +24,8 @@ from pawprint.params import Params, StageError, load_params, run_stage
 from pawprint.pictures import picture_name
 from pawprint.state import DECISIONS, SplitParams, read_decisions
 from pawprint.tables import counts, read_table, write_json, write_table
-from pawprint.training.device import ComputeParams, start
-from pawprint.training.recipe import TrainParams
+from pawprint.training.features import KINDS, read_features
+from pawprint.training.recipe import SeedParams
 from pawprint.watch import Watch
 
 
@@ -52,9 +53,8 @@ class Finding(NamedTuple):
 
 def main() -> None:
     params, split = load_params("clean", CleanParams), load_params("split", SplitParams)
-    recipe = load_params("train", TrainParams)
-    watch = Watch(DECISIONS, recipe.weights)
-    device = start(load_params("compute", ComputeParams), recipe.seed)
+    seed = load_params("train", SeedParams).seed
+    watch = Watch(DECISIONS)
     images = read_table("data/images.csv")
     hashes = dict(zip(images["path"], images["phash"], strict=True))
     table = read_table("data/split.csv").assign(action="", reason="")
@@ -64,13 +64,16 @@ def main() -> None:
     # what a person decided comes first, then label errors, copies and odd ones out
     decisions = read_decisions(classes=sorted(table["label"].unique()))
     findings = apply(table, decided(table, decisions))
+    rows = table[(table["split"] != "test") & (table["action"] != "delete")]
+    plain, mirrored, maps = (read_features(rows["path"].tolist(), kind) for kind in KINDS)
     judged = judge_labels(
-        table[(table["split"] != "test") & (table["action"] != "delete")],
-        recipe,
-        device,
+        rows,
+        (plain.astype(np.float64) + mirrored) / 2,
+        maps.astype(np.float64),
         folds=params.folds,
         threshold=params.threshold,
         odd=params.odd,
+        seed=seed,
     )
     findings += apply(table, label_errors(judged, params))
     copies = near_duplicates(table, hashes, split.near_duplicates, params)

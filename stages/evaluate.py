@@ -1,8 +1,10 @@
-"""Judge both models on the same test pictures, which nothing has seen until now.
+"""Judge all models on the same test pictures, which nothing has seen until now.
 
-Reads models/{linear,first,retrained}.safetensors, data/split.csv, data/cleaned.csv and
-data/images. Writes metrics/evaluate.json, metrics/test_confusion.csv (of the retrained model),
-data/test_predictions.csv and models/better.safetensors, a copy of the model that valid prefers.
+Reads models/{linear,first,retrained}.safetensors, data/features.safetensors, data/images.csv,
+data/split.csv, data/cleaned.csv and data/images. Writes metrics/evaluate.json,
+metrics/test_confusion.csv (of the retrained model), data/test_predictions.csv and
+models/better.safetensors, a copy of the model that valid prefers: the linear head, the first or
+the retrained one.
 
 The baselines (see the stage baseline) answer about the same pictures, so that the table shows what
 the deep model buys. Errors come with Wilson's 95 % interval, and whether the models really differ
@@ -17,49 +19,52 @@ import torch
 
 from pawprint.judging.baselines import BaselineParams, pixel_answers
 from pawprint.judging.comparison import compare_pair
-from pawprint.judging.errors import BASELINES, MODELS, error_of
-from pawprint.judging.tta import EvaluateParams, predict_files
+from pawprint.judging.errors import BASELINES, CANDIDATES, MODELS, error_of
+from pawprint.judging.tta import EvaluateParams, answer, load_questions
 from pawprint.params import load_params, run_stage
 from pawprint.tables import read_table, write_bytes, write_json, write_table
 from pawprint.training.device import ComputeParams, start
+from pawprint.training.features import read_features
 from pawprint.training.model import load_model
 from pawprint.training.recipe import TrainParams
+from pawprint.training.stored import read_linear
 
 
 def main() -> None:
-    baseline, evaluate = (
-        load_params("baseline", BaselineParams),
-        load_params("evaluate", EvaluateParams),
-    )
+    baseline = load_params("baseline", BaselineParams)
+    evaluate = load_params("evaluate", EvaluateParams)
     recipe = load_params("train", TrainParams)
     device = start(load_params("compute", ComputeParams), seed=0)
     views = recipe if evaluate.tta else None
     split, cleaned = read_table("data/split.csv"), read_table("data/cleaned.csv")
-    train, test = select(split, "train"), select(split, "test")
-    paths, valid = test["path"].tolist(), select(cleaned, "valid")
+    train, test, valid = select(split, "train"), select(split, "test"), select(cleaned, "valid")
+
+    # what the models answer about test and valid
+    paths = [*test["path"], *valid["path"]]
+    answers = {"linear": ask_linear(paths), **ask_models(paths, device, views)}
 
     # what baselines and models answer about test
-    given = {"majority": train["label"].mode()[0], **pixel_answers(train, paths, baseline.size)}
-    for name in ("linear", *MODELS):
-        given[name] = ask(name, paths, device, views)
-    answers = test.assign(**given)
-    as_cleaned = select(cleaned, "test").merge(answers.drop(columns="label"), on="path")
+    squeezed = pixel_answers(train, test["path"].tolist(), baseline.size)
+    given = {"majority": train["label"].mode()[0], **squeezed}
+    given |= {name: found[: len(test)] for name, found in answers.items()}
+    as_gathered = test.assign(**given)
+    as_cleaned = select(cleaned, "test").merge(as_gathered.drop(columns="label"), on="path")
 
     # the better model is chosen on valid, never on test
     on_valid = {}
-    for name in MODELS:
-        wrong = valid["label"] != ask(name, valid["path"].tolist(), device, views)
+    for name in CANDIDATES:
+        wrong = valid["label"] != answers[name][len(test) :]
         on_valid[name] = error_of(wrong.to_numpy())
-    better = choose(on_valid)
+    better = min(CANDIDATES, key=lambda name: on_valid[name]["wrong"])
     write_bytes("models/better.safetensors", Path(f"models/{better}.safetensors").read_bytes())
 
     confusion = as_cleaned[["label", "retrained"]].set_axis(["actual", "predicted"], axis=1)
-    write_table("data/test_predictions.csv", answers)
+    write_table("data/test_predictions.csv", as_gathered)
     write_table("metrics/test_confusion.csv", confusion)
     write_json(
         "metrics/evaluate.json",
         {
-            "as_gathered": judge(answers),
+            "as_gathered": judge(as_gathered),
             "as_cleaned": judge(as_cleaned),
             "valid": on_valid,
             "better": better,
@@ -67,22 +72,38 @@ def main() -> None:
     )
 
 
+def ask_linear(paths: list[str]) -> list[str]:
+    """Return the class that the linear head gives each picture, from its stored features."""
+    classes, weight, bias = read_linear(Path("models/linear.safetensors"))
+    best = (read_features(paths, "features") @ weight.T + bias).argmax(axis=1)
+    return [classes[i] for i in best]
+
+
+def ask_models(
+    paths: list[str], device: torch.device, views: TrainParams | None
+) -> dict[str, list[str]]:
+    """Return the classes that the first and the retrained model give each picture.
+
+    A retrained model that is a copy of the first is not asked.
+    """
+    answers: dict[str, list[str]] = {}
+    asked: dict[bytes, list[str]] = {}
+    questions = None
+    for name in MODELS:
+        path = Path(f"models/{name}.safetensors")
+        model, config = load_model(path)
+        content = path.read_bytes()
+        if content not in asked:
+            questions = questions or load_questions(paths, config, views)
+            best = answer(model, config, questions, device).argmax(dim=1).tolist()
+            asked[content] = [config.classes[i] for i in best]
+        answers[name] = asked[content]
+    return answers
+
+
 def select(table: pd.DataFrame, split: str) -> pd.DataFrame:
     """Return path and label of one split."""
     return table.loc[table["split"] == split, ["path", "label"]].reset_index(drop=True)
-
-
-def ask(name: str, paths: list[str], device: torch.device, views: TrainParams | None) -> list[str]:
-    """Return the class that a model gives each picture."""
-    model, config = load_model(f"models/{name}.safetensors")
-    probabilities = predict_files(model, config, paths, device, views)
-    return [config.classes[i] for i in probabilities.argmax(dim=1).tolist()]
-
-
-def choose(on_valid: dict[str, dict]) -> str:
-    """Return the model with fewer wrong pictures on the cleaned valid split; retrained on a tie."""
-    better = on_valid["first"]["wrong"] < on_valid["retrained"]["wrong"]
-    return "first" if better else "retrained"
 
 
 def judge(answers: pd.DataFrame) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """Turn the model that won into a folder that runs anywhere without torch.
 
-Reads models/*.safetensors, metrics and the pictures. Writes export/ and metrics/export.json.
+Reads models/*.safetensors, data/features.safetensors, metrics and the pictures. Writes export/ and
+metrics/export.json.
 
 export/ holds the ONNX graph, the resize rule, a page and a model card. Normalisation, temperature,
 softmax and the score for "none of these" are inside the graph, which takes uint8 pictures, so a
@@ -36,9 +37,11 @@ from pawprint.pictures.batches import Pictures, load_pictures
 from pawprint.pictures.storing import VerifyParams
 from pawprint.tables import read_json, read_table, write_bytes, write_json
 from pawprint.training.device import ComputeParams, start
+from pawprint.training.features import read_features
 from pawprint.training.inference import compute_features
-from pawprint.training.model import ModelConfig, load_model
+from pawprint.training.model import load_model
 from pawprint.training.recipe import TrainParams
+from pawprint.training.stored import ModelConfig
 from pawprint.watch import Watch
 
 EXPORT = Path("export")
@@ -50,7 +53,7 @@ CALIBRATION = 128  # training pictures that set the ranges for int8
 class ExportParams(Params):
     """The section `export` of params.yaml."""
 
-    model: Literal["first", "retrained", "better"]
+    model: Literal["linear", "first", "retrained", "better"]
     quantize: bool
     strangers: str
 
@@ -88,8 +91,11 @@ def main() -> None:
     valid_pictures, test_pictures = load_rows(valid, config), load_rows(test, config)
 
     # the graph, calibrated on valid, and the candidate that valid prefers
-    bank = compute_features(model, load_rows(train, config), config, device)
-    seen = compute_features(model, valid_pictures, config, device)
+    if name == "linear":  # the frozen body has seen them all
+        bank, seen = (features_of(rows) for rows in (train, valid))
+    else:
+        bank = compute_features(model, load_rows(train, config), config, device)
+        seen = compute_features(model, valid_pictures, config, device)
     targets = torch.tensor(valid["label"].map(config.classes.index).tolist())
     graph = build_graph(model, config, bank, seen, targets)
     plain = ask_about_test(to_onnx(graph, config.size), test_pictures, test["label"], config)
@@ -162,6 +168,11 @@ def write_figures(
 def load_rows(rows: pd.DataFrame, config: ModelConfig) -> Pictures:
     """Load the pictures of a table as the model takes them, uint8 (N, S, S, 3)."""
     return load_pictures(rows["path"].tolist(), config.size, config.resize, config.interpolation)
+
+
+def features_of(rows: pd.DataFrame) -> torch.Tensor:
+    """Return what the frozen body saw in the pictures of a table, (N, F)."""
+    return torch.from_numpy(read_features(rows["path"].tolist(), "features"))
 
 
 def ask_about_test(

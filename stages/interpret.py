@@ -17,7 +17,7 @@ from pawprint.judging.figures import reliability, summarise, tabulate
 from pawprint.judging.grad_cam import grad_cam, overlay
 from pawprint.judging.grids import picture_grid
 from pawprint.judging.report import THUMBNAIL, captions, draw_confusion, render
-from pawprint.judging.tta import EvaluateParams, predict_files
+from pawprint.judging.tta import EvaluateParams, answer, load_questions
 from pawprint.params import Params, load_params, run_stage
 from pawprint.pictures.batches import load_pictures
 from pawprint.tables import read_json, read_table, write_bytes, write_json, write_table
@@ -45,7 +45,8 @@ def main() -> None:
     table = read_table("data/split.csv")
     table = table[table["split"] != "test"].reset_index(drop=True)
     views = recipe if evaluate.tta else None
-    probabilities = predict_files(model, config, table["path"].tolist(), device, views)
+    questions = load_questions(table["path"].tolist(), config, views)
+    probabilities = answer(model, config, questions, device)
     answers = tabulate(table, probabilities.numpy(), classes)
     write_table("data/predictions.csv", answers)
 

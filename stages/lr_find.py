@@ -1,8 +1,8 @@
 """Sweep the learning rate upwards, and read off the loss curve which rates train well.
 
-Reads data/split.csv and data/images. Writes metrics/lr_find.csv (lr, loss) and
-metrics/lr_find.json (suggestions: valley, steep, minimum). The method and its source:
-pawprint/training/lr_finder.py.
+Reads data/split.csv, data/images.csv and data/features.safetensors. Writes metrics/lr_find.csv
+(lr, loss) and metrics/lr_find.json (suggestions: valley, steep, minimum). The method and its
+source: pawprint/training/lr_finder.py.
 """
 
 import sys
@@ -10,40 +10,35 @@ import sys
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from pawprint.params import load_params, run_stage
-from pawprint.pictures.batches import load_pictures
 from pawprint.tables import read_table, write_json, write_table
-from pawprint.training.device import ComputeParams, autocast, start
-from pawprint.training.inference import compute_features
+from pawprint.training.device import ComputeParams, start
+from pawprint.training.features import read_features
 from pawprint.training.lr_finder import LrFindParams, run_sweep, suggest
-from pawprint.training.model import Head, create_model
-from pawprint.training.recipe import TrainParams
-from pawprint.watch import Watch
+from pawprint.training.recipe import HeadParams
 
 
 def main() -> None:
-    sweep, params = load_params("lr_find", LrFindParams), load_params("train", TrainParams)
-    watch = Watch(params.weights)
+    sweep, params = load_params("lr_find", LrFindParams), load_params("train", HeadParams)
     device = start(load_params("compute", ComputeParams), params.seed)
     table = read_table("data/split.csv")
     classes = sorted(table["label"].unique())
     rows = table[table["split"] == "train"]
 
-    # features of the frozen body, computed once
-    model, config = create_model(params, classes)
-    paths = rows["path"].tolist()
-    pictures = load_pictures(paths, config.size, config.resize, config.interpolation)
+    # a head of zeros, on features of the frozen body
     targets = torch.tensor(rows["label"].map(classes.index).tolist(), device=device)
-    with autocast(params.precision, device):
-        seen = compute_features(model, pictures, config, device).to(device)
+    seen = torch.from_numpy(read_features(rows["path"].tolist(), "features")).to(device)
+    head = nn.Linear(seen.shape[1], len(classes), device=device)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
 
     # the sweep, and what it suggests
-    lrs, losses = run_sweep(Head(model).eval(), seen, targets, sweep, params)
+    lrs, losses = run_sweep(head, seen, targets, sweep, params)
     found = suggest(np.array(lrs), np.array(losses))
     write_table("metrics/lr_find.csv", pd.DataFrame({"lr": lrs, "loss": losses}))
     write_json("metrics/lr_find.json", found)
-    watch.refuse_changes()
     names = [name for name in ("valley", "steep", "minimum") if found[name]]
     found_lrs = ", ".join(f"{name} {found[name]:.2g}" for name in names)
     print(f"lr_find: {found_lrs or 'no suggestion: ' + str(found['note'])}", file=sys.stderr)

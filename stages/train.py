@@ -1,9 +1,12 @@
 """Fine-tune a pretrained model on the training split.
 
 Run twice: on the split as gathered, and on the cleaned one. Reads a table (data/split.csv or
-data/cleaned.csv), data/images and metrics/lr.json. Writes models/NAME.safetensors (weights and
-configuration), and one row per epoch and the last figures to metrics/. The test split is not
-opened here.
+data/cleaned.csv), data/images.csv, data/images, models/body.safetensors, data/features.safetensors
+and metrics/lr.json. Writes models/NAME.safetensors (weights and configuration), and one row per
+epoch and the last figures to metrics/. The test split is not opened here.
+
+Training is deterministic: if cleaning changed nothing that is trained on or validated with, the
+second model is a copy of the first.
 
 models/.NAME.checkpoint keeps the state after each epoch: a killed training goes on from there, to
 the same bytes. On several GPUs or machines:
@@ -20,26 +23,30 @@ import torch
 from pawprint.judging.errors import error_rate
 from pawprint.params import load_params, run_stage
 from pawprint.pictures.batches import PRESIZE, Pictures, load_pictures
-from pawprint.tables import read_json, read_table, write_json, write_table
+from pawprint.tables import read_json, read_table, write_bytes, write_json, write_table
 from pawprint.training.checkpoint import Checkpoint, fingerprint
 from pawprint.training.curves import best_of, warning
 from pawprint.training.device import ComputeParams, processes, start, stop
+from pawprint.training.features import read_features
 from pawprint.training.learner import Learner, TrainingData, fine_tune
-from pawprint.training.model import ModelConfig, create_model, save_model
+from pawprint.training.model import load_body, refuse_size, save_model
 from pawprint.training.recipe import TrainParams
-from pawprint.watch import Watch
+from pawprint.training.stored import ModelConfig, hash_body
 
 
 def main() -> None:
     arguments = parse_arguments()
     params, compute = load_params("train", TrainParams), load_params("compute", ComputeParams)
-    watch = Watch(params.weights)
     device = start(compute, params.seed)
     settled = read_json("metrics/lr.json")
     lrs = (settled["first_layers"], settled["head"])
     table = read_table(arguments.table)
     seen = table[table["split"].isin(["train", "valid"])]
-    model, config = create_model(params, sorted(table["label"].unique()))
+    if arguments.first and copy_first(arguments, seen):
+        stop()
+        return
+    model, config = load_body(sorted(table["label"].unique()))
+    refuse_size(model, config.arch, "train_size", params.train_size)
     data = load_data(seen, config)
 
     # a killed training goes on from its checkpoint, unless anything that it depends on has changed
@@ -53,7 +60,6 @@ def main() -> None:
         save_model(arguments.model, model, config)
         write_metrics(arguments.metrics, epochs, data, lrs)
         report(epochs, len(config.classes))
-        watch.refuse_changes()
         checkpoint.remove()
     stop()
 
@@ -65,7 +71,36 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--metrics", required=True, help="the .json and .csv to write, without the ending"
     )
+    parser.add_argument(
+        "--first",
+        nargs=3,
+        metavar=("TABLE", "MODEL", "METRICS"),
+        help="the same of the first model, to copy if nothing that is trained on differs",
+    )
     return parser.parse_args()
+
+
+def copy_first(arguments: argparse.Namespace, seen: pd.DataFrame) -> bool:
+    """Copy the first model and its metrics if training again would give the same bytes.
+
+    seen: the rows to train on and to validate with. Return whether it did.
+    """
+    table, model, metrics = arguments.first
+    before = read_table(table)
+    before = before[before["split"].isin(["train", "valid"])]
+    columns = ["path", "label", "split"]
+    if before[columns].to_numpy().tolist() != seen[columns].to_numpy().tolist():
+        return False
+    if processes()[0] == 0:
+        write_bytes(arguments.model, Path(model).read_bytes())
+        for end in (".csv", ".json"):
+            write_bytes(arguments.metrics + end, Path(metrics + end).read_bytes())
+        print(
+            f"train: {arguments.table} holds the same pictures and labels as {table}; training "
+            f"again would give the same bytes, so {arguments.model} is a copy of {model}",
+            file=sys.stderr,
+        )
+    return True
 
 
 def load_data(table: pd.DataFrame, config: ModelConfig) -> TrainingData:
@@ -73,14 +108,20 @@ def load_data(table: pd.DataFrame, config: ModelConfig) -> TrainingData:
     targets = table["label"].map(config.classes.index)
     train, valid = (table[table["split"] == split] for split in ("train", "valid"))
 
+    body = hash_body()
+
     def load(rows: pd.DataFrame, size: int) -> Pictures:
         return load_pictures(rows["path"].tolist(), size, config.resize, config.interpolation)
 
+    def features(rows: pd.DataFrame) -> torch.Tensor:
+        return torch.from_numpy(read_features(rows["path"].tolist(), "features", body))
+
     return TrainingData(
         train=load(train, round(config.size * PRESIZE)),
-        train_flat=load(train, config.size),
+        train_features=features(train),
         train_targets=torch.tensor(targets[train.index].tolist()),
         valid=load(valid, config.size),
+        valid_features=features(valid),
         valid_targets=torch.tensor(targets[valid.index].tolist()),
     )
 

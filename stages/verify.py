@@ -4,10 +4,11 @@ Reads data/gathered.csv and data/raw. Writes data/images/LABEL/SHA.jpg, data/ima
 per picture kept, with its perceptual hash), data/rejected.csv (one row per picture refused, and
 why) and metrics/verify.json.
 
-Pictures are at most `verify.max_size` pixels on the longer side. Exact duplicates are kept once.
-The same bytes under two labels are kept under neither, because only a person can say which label
-is right. How a file is decoded: pawprint/pictures/opening.py. Pictures of more than 8 bits get one
-range for the whole data set, from their values or from `verify.range`.
+Pictures are at most `verify.max_size` pixels on the longer side. A JPEG that is small enough, RGB
+and upright already keeps its pixels to the last bit, and loses its metadata. Exact duplicates are
+kept once. The same bytes under two labels are kept under neither, because only a person can say
+which label is right. How a file is decoded: pawprint/pictures/opening.py. Pictures of more than 8
+bits get one range for the whole data set, from their values or from `verify.range`.
 """
 
 import shutil
@@ -20,11 +21,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 from tqdm import tqdm
 
 from pawprint.compute import cores
 from pawprint.params import StageError, load_params, run_stage
 from pawprint.pictures.hashing import perceptual_hash
+from pawprint.pictures.lossless import strip_jpeg
 from pawprint.pictures.opening import AS_STORED, Preparation, Range, Unusable, open_picture
 from pawprint.pictures.storing import Deep, VerifyParams, measure_deep, ranges_of
 from pawprint.tables import counts, read_table, write_json, write_table
@@ -160,7 +164,7 @@ def convert(row: Row, how: Preparation, quality: int) -> Row:
         return {"reason": why.reason, "detail": why.detail}
     path = IMAGES / row["label"] / f"{row['sha256'][:16]}.jpg"
     try:
-        image.save(path, "JPEG", quality=quality, subsampling="4:2:0", optimize=False)
+        store(image, Path(row["path"]), path, quality)
     except OSError as error:
         error.filename = path.as_posix()  # which a full disk leaves out
         raise
@@ -170,6 +174,19 @@ def convert(row: Row, how: Preparation, quality: int) -> Row:
         "height": image.height,
         "phash": perceptual_hash(image),
     }
+
+
+def store(image: Image.Image, file: Path, path: Path, quality: int) -> None:
+    """Write an opened picture as JPEG; one whose file holds the very same pixels is not encoded.
+
+    image: the file's own image object if it was neither converted, scaled nor turned.
+    """
+    own = isinstance(image, JpegImageFile) and image.info.get("adobe_transform", 1) == 1
+    stripped = strip_jpeg(file.read_bytes(), image.size) if own else None
+    if stripped is None:
+        image.save(path, "JPEG", quality=quality, subsampling="4:2:0", optimize=False)
+    else:
+        path.write_bytes(stripped)
 
 
 def refuse_lost_classes(images: pd.DataFrame, rejected: pd.DataFrame) -> None:

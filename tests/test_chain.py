@@ -50,7 +50,7 @@ def test_the_summary_says_where_to_look(chain: Project):
 
 def test_metrics_and_plots_are_there_to_compare(chain: Project):
     shown = json.loads(chain.run("dvc", "metrics", "show", "--json").stdout)[""]["data"]
-    assert len(shown) == len(STAGES) - 1  # show_batch draws, and counts nothing
+    assert len(shown) == len(STAGES) - 2  # features and show_batch count nothing
     done = chain.run("dvc", "plots", "show", "--out", "shown")
     assert done.returncode == 0, done.stderr
     page = (chain.path / "shown/index.html").read_text()
@@ -67,6 +67,7 @@ def test_editing_the_learning_rate_runs_train_and_what_follows(chain: Project):
         # only what follows for certain: the rest depends on what train writes
         assert {"lr", "train", "retrain"} <= set(stale(chain))
         others = {"gather", "verify", "split", "baseline", "lr_find", "show_batch", "clean"}
+        others |= {"features"}
         assert not set(stale(chain)) & others
     finally:
         (chain.path / "params.yaml").write_text(before)
@@ -79,7 +80,7 @@ def test_editing_the_learning_rate_runs_train_and_what_follows(chain: Project):
         ("stages/verify.py", "verify"),
         ("pawprint/compute/__init__.py", "verify"),
         ("pawprint/state.py", "split"),
-        ("pawprint/training/schedule.py", "baseline"),
+        ("pawprint/training/schedule.py", "features"),
         ("pawprint/judging/report.html.j2", "split"),
         ("pawprint/exporting/shipped/app.py", "export"),
         ("data/decisions.csv", "clean"),

@@ -20,14 +20,14 @@ from tests.support.project import ROOT, Project
         ("verify", "verify.quality", True, ["verify.quality", "True", "integer"]),
         ("gather", "gather.source", "wolves", ["gather.source", "'wolves'", "sample"]),
         ("gather", "gather.source", 3, ["gather.source", "3", "string"]),
-        ("lr_find", "train.arch", "resnet5000", ["train.arch", "'resnet5000'", "timm"]),
+        ("features", "train.arch", "resnet5000", ["train.arch", "'resnet5000'", "timm"]),
         ("lr_find", "lr_find.end_lr", 1e-9, ["lr_find", "start_lr must be below end_lr"]),
         ("clean", "clean.auto", "guess", ["clean.auto", "'guess'", "'flag', 'drop' or 'relabel'"]),
         (
             "export",
             "export.model",
             "best",
-            ["export.model", "'best'", "'first', 'retrained' or 'better'"],
+            ["export.model", "'best'", "'linear', 'first', 'retrained' or 'better'"],
         ),
         (
             "interpret",

@@ -52,7 +52,7 @@ def test_a_file_that_appears_is_a_change(folder: Path):
 
 def test_a_decision_made_while_clean_runs_is_not_lost(small: Project):
     """clean is stopped where it judges, until the decision is in the file."""
-    for name in ("gather", "verify", "split"):
+    for name in ("gather", "verify", "split", "features"):
         small.stage(name)
     code = """
 import csv, sys

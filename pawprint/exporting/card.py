@@ -10,8 +10,8 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pawprint.params import load_yaml
-from pawprint.training.model import ModelConfig
 from pawprint.training.recipe import TrainParams
+from pawprint.training.stored import ModelConfig
 
 SHIPPED = Path("pawprint/exporting/shipped")
 

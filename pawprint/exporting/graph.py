@@ -20,7 +20,8 @@ from pawprint.exporting.temperature import fit_temperature
 from pawprint.judging.none_of_these import evenly_spaced
 from pawprint.params import StageError
 from pawprint.pictures.batches import Pictures
-from pawprint.training.model import Head, ModelConfig, body, normalise
+from pawprint.training.model import Head, body, normalise
+from pawprint.training.stored import ModelConfig
 
 NEIGHBOURS = 5
 BANK = 1000  # training pictures to compare with, at most; 5 MB of features for lite0

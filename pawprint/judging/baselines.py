@@ -10,18 +10,13 @@ the body is trained, so the head shows what fine-tuning the body buys.
 
 import numpy as np
 import pandas as pd
-import torch
 from PIL import Image
 from pydantic import Field
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
-from torch import nn
 
 from pawprint.params import Params
-from pawprint.pictures.batches import load_pictures
 from pawprint.pictures.opening import AS_STORED, open_picture
-from pawprint.training.inference import compute_features
-from pawprint.training.model import Head, ModelConfig
 
 
 class BaselineParams(Params):
@@ -68,23 +63,19 @@ def distances(image: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, np.ndar
     return l1, l2
 
 
-def fit_linear_head(
-    model: nn.Module, config: ModelConfig, train: pd.DataFrame, device: torch.device
-) -> None:
-    """Set the model's head by logistic regression on standardised features of `train`.
+def fit_linear_head(seen: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weight (classes, F) and bias (classes,) of a logistic regression.
 
-    train: columns path and label.
+    It is fitted to standardised features, and written for plain ones. seen: features (N, F);
+    targets: class indexes (N,); each class occurs.
     """
-    paths = train["path"].tolist()
-    pictures = load_pictures(paths, config.size, config.resize, config.interpolation)
-    seen = compute_features(model, pictures, config, device).double().numpy()
     scaler = StandardScaler()
     regression = LogisticRegression(C=0.01, max_iter=1000)
-    regression.fit(scaler.fit_transform(seen), train["label"].map(config.classes.index))
-    weight, bias = torch.from_numpy(regression.coef_), torch.from_numpy(regression.intercept_)
+    regression.fit(scaler.fit_transform(seen.astype(np.float64)), targets)
+    weight, bias = regression.coef_, regression.intercept_
     if len(weight) == 1:  # for two classes, scikit-learn gives the second's weights alone
-        weight = torch.cat([torch.zeros_like(weight), weight])
-        bias = torch.cat([torch.zeros_like(bias), bias])
+        weight = np.concatenate([np.zeros_like(weight), weight])
+        bias = np.concatenate([np.zeros_like(bias), bias])
     # the same head for features that are not standardised
-    weight = weight / torch.from_numpy(scaler.scale_)
-    Head(model).put(weight, bias - weight @ torch.from_numpy(scaler.mean_))
+    weight = weight / scaler.scale_
+    return weight, bias - weight @ scaler.mean_

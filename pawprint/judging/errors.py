@@ -13,6 +13,7 @@ NAMES = {
 }
 BASELINES = ("majority", "pixel_l1", "pixel_l2", "linear")
 MODELS = ("first", "retrained")
+CANDIDATES = ("retrained", "first", "linear")  # for export; the earlier one wins a tie
 
 
 def wilson(wrong: int, pictures: int) -> tuple[float, float]:

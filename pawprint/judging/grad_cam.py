@@ -13,7 +13,8 @@ from PIL import Image
 from torch import nn
 
 from pawprint.pictures.batches import Pictures
-from pawprint.training.model import ModelConfig, normalise
+from pawprint.training.model import normalise
+from pawprint.training.stored import ModelConfig
 
 
 def grad_cam(

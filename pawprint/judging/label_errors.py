@@ -6,11 +6,9 @@ the picture and without its near duplicates. Odd ones out lie far from all other
 """
 
 import warnings
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 from sklearn import config_context
@@ -18,29 +16,27 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor, nn
 
 from pawprint.params import StageError
-from pawprint.pictures.batches import Pictures, load_pictures
-from pawprint.training.inference import refuse_nan, run_in_batches
-from pawprint.training.model import Head, ModelConfig, body, create_model
-from pawprint.training.recipe import TrainParams
 
 DRAWS, MANY = 5, 10_000  # drawings of the folds; fewer if they would judge more than MANY in all
 
 
 def judge_labels(
     rows: pd.DataFrame,
-    recipe: TrainParams,
-    device: torch.device,
+    last: np.ndarray,
+    maps: np.ndarray,
     *,
     folds: int,
     threshold: float,
     odd: float,
+    seed: int,
 ) -> pd.DataFrame:
     """Return how likely each label is wrong, one row per picture, the lowest score first.
 
-    rows: columns path, label, group and split; folds, threshold, odd: as in `CleanParams`.
+    rows: columns path, label, group and split, N of them; last: what the head sees (N, F); maps:
+    figures of the last block's maps (N, 2 C); folds, threshold, odd: as in `CleanParams`; seed: of
+    the folds.
     Columns: path, label, split, suggestion, probability, score, issue, suspected, distance, odd.
     score: the label's probability out of fold, 0 to 1 (cleanlab's self-confidence); probability:
     the suggestion's; issue: cleanlab's confident learning finds one, or it is suspected;
@@ -50,13 +46,9 @@ def judge_labels(
     classes = sorted(rows["label"].unique())
     if len(classes) < 2:
         raise StageError("fewer than two classes are left in train and valid; gather more")
-    model, config = create_model(recipe, classes)
-    paths = rows["path"].tolist()
-    pictures = load_pictures(paths, config.size, config.resize, config.interpolation)
-    last, maps = describe_pictures(model, pictures, config, device)
     target, groups = rows["label"].map(classes.index).to_numpy(), rows["group"].to_numpy()
 
-    probabilities = out_of_fold(maps, target, groups, folds, recipe.seed)
+    probabilities = out_of_fold(maps, target, groups, folds, seed)
     best = probabilities.argmax(axis=1)
     sure = probabilities[np.arange(len(rows)), best]
     suspected = (best != target) & (sure >= threshold)
@@ -74,36 +66,6 @@ def judge_labels(
         odd=np.where(is_odd, "yes", ""),
     )
     return judged.sort_values(["score", "path"])
-
-
-def describe_pictures(
-    model: nn.Module, pictures: Pictures, config: ModelConfig, device: torch.device
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the head would see, (N, F), and figures of the last block's maps, (N, 2 C).
-
-    The figures are the mean and the standard deviation of every channel. All are means over a
-    picture and its mirror image. The maps find more wrong labels than what the head would see: the
-    layers after the last block are specialised in the thousand classes of ImageNet.
-    """
-
-    timm_model: Any = model
-
-    def look(inputs: Tensor) -> Tensor:
-        if not hasattr(model, "forward_intermediates"):
-            seen = body(model, inputs)
-            return torch.cat([seen, seen], dim=1)
-        last, (maps,) = timm_model.forward_intermediates(inputs, indices=1)
-        spread, mean = torch.std_mean(maps, dim=(2, 3), correction=0)
-        return torch.cat([timm_model.forward_head(last, pre_logits=True), mean, spread], dim=1)
-
-    def look_twice(inputs: Tensor) -> Tensor:
-        return (look(inputs) + look(inputs.flip(3))) / 2
-
-    with torch.no_grad():
-        both = run_in_batches(look_twice, model, pictures, config, device)
-    refuse_nan(both, "features")
-    last, maps = both.tensor_split([Head(model).in_features], dim=1)
-    return last.double().numpy(), maps.double().numpy()
 
 
 def out_of_fold(

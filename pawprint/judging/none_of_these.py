@@ -16,7 +16,7 @@ from pawprint.params import StageError
 from pawprint.pictures.batches import Pictures, load_pictures
 from pawprint.pictures.formats import looks_like_picture
 from pawprint.pictures.opening import Preparation
-from pawprint.training.model import ModelConfig
+from pawprint.training.stored import ModelConfig
 
 KEPT = 0.95  # share of the valid pictures that the threshold lets through
 ROUNDING = 1e-5  # how much a score may change in another batch; no picture sits on the threshold

@@ -1,6 +1,7 @@
 """What a model says about pictures: probabilities and features, computed in batches."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,8 @@ from tqdm import tqdm
 from pawprint.params import StageError
 from pawprint.pictures.batches import Pictures
 from pawprint.training.device import AT_A_TIME
-from pawprint.training.model import ModelConfig, body, normalise
+from pawprint.training.model import Head, body, normalise
+from pawprint.training.stored import ModelConfig
 
 
 def unchanged(batch: Tensor) -> Tensor:
@@ -51,6 +53,35 @@ def compute_features(
         return body(model, inputs)
 
     return refuse_nan(run_in_batches(features, model, pictures, config, device), "features")
+
+
+@torch.no_grad()
+def describe_pictures(
+    model: nn.Module, pictures: Pictures, config: ModelConfig, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what pawprint/training/features.py stores: features, mirrored (N, F), maps (N, 2 C).
+
+    A model that does not give its last block's maps has its features in their place, twice.
+    Raises StageError if a number is NaN or infinite.
+    """
+    timm_model: Any = model
+
+    def look(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        if not hasattr(model, "forward_intermediates"):
+            seen = body(model, inputs)
+            return seen, torch.cat([seen, seen], dim=1)
+        last, (maps,) = timm_model.forward_intermediates(inputs, indices=1)
+        spread, mean = torch.std_mean(maps, dim=(2, 3), correction=0)
+        return timm_model.forward_head(last, pre_logits=True), torch.cat([mean, spread], dim=1)
+
+    def look_twice(inputs: Tensor) -> Tensor:
+        (plain, maps), (mirrored, same) = look(inputs), look(inputs.flip(3))
+        return torch.cat([plain, mirrored, (maps + same) / 2], dim=1)
+
+    found = refuse_nan(run_in_batches(look_twice, model, pictures, config, device), "features")
+    width = Head(model).in_features
+    plain, mirrored, maps = found.tensor_split([width, 2 * width], dim=1)
+    return plain, mirrored, maps
 
 
 def run_in_batches(

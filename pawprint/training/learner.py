@@ -1,8 +1,7 @@
 """fine_tune, as in fast.ai: first the new head on a frozen body, then the whole model.
 
-Both phases run the same loop, `run_phase`. The frozen epochs run on features that are computed
-once: the frozen body gives the same answer in every epoch, so hundreds of epochs of the head cost
-one pass over the pictures.
+Both phases run the same loop, `run_phase`. The frozen epochs run on features that the stage
+`features` has computed: the frozen body gives the same answer in every epoch.
 Source: Howard and Gugger, "Deep Learning for Coders with fastai and PyTorch", chapters 5 and 7;
 Howard and Ruder, "Universal language model fine-tuning", arXiv:1801.06146.
 
@@ -30,9 +29,9 @@ from pawprint.training.augment import augment
 from pawprint.training.checkpoint import Checkpoint, resume
 from pawprint.training.device import AT_A_TIME, autocast, gather_rows, processes
 from pawprint.training.fold import fold
-from pawprint.training.inference import compute_features, run_in_batches
+from pawprint.training.inference import run_in_batches
 from pawprint.training.losses import CrossEntropy, class_weights, mixup
-from pawprint.training.model import Head, ModelConfig, normalise
+from pawprint.training.model import Head, normalise
 from pawprint.training.optimizer import (
     FinalWeights,
     Group,
@@ -42,6 +41,7 @@ from pawprint.training.optimizer import (
 )
 from pawprint.training.recipe import TrainParams
 from pawprint.training.schedule import Schedule, one_cycle, schedule_of
+from pawprint.training.stored import ModelConfig
 
 DIVERGED = 4  # a training has diverged if an epoch's mean loss is so many times that of guessing
 
@@ -53,14 +53,15 @@ class TrainingData:
     """Pictures and targets of one training.
 
     train: uint8 (N, P, P, 3), larger than the input so that views can be cut from them.
-    train_flat: the same pictures, uint8 (N, S, S, 3), as the model is asked about them.
-    valid: uint8 (M, S, S, 3). targets: int64 (N,) and (M,).
+    valid: uint8 (M, S, S, 3). features: what the frozen body sees in the pictures, float (N, F)
+    and (M, F). targets: int64 (N,) and (M,).
     """
 
     train: Pictures
-    train_flat: Pictures
+    train_features: Tensor
     train_targets: Tensor
     valid: Pictures
+    valid_features: Tensor
     valid_targets: Tensor
 
 
@@ -149,9 +150,8 @@ def frozen_phase(learner: Learner) -> Phase:
     this phase ends at a learning rate of nearly zero.
     """
     head = Head(learner.model)
-    features = partial(compute_features, learner.model)
-    seen = share_work(learner, features, learner.data.train_flat).to(learner.device)
-    seen_valid = share_work(learner, features, learner.data.valid).to(learner.device)
+    seen = learner.data.train_features.to(learner.device)
+    seen_valid = learner.data.valid_features.to(learner.device)
     return Phase(
         name="frozen",
         epochs=learner.params.freeze_epochs,

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pawprint.training.recipe import TrainParams
+from pawprint.training.recipe import HeadParams
 
 Targets = list[tuple[float, Tensor]]  # shares in the loss, which add up to 1, and targets (N,)
 
@@ -37,7 +37,7 @@ class CrossEntropy:
         return total / (len(batch) if weights is None else weights[batch].sum())
 
 
-def class_weights(targets: Tensor, classes: int, params: TrainParams) -> Tensor | None:
+def class_weights(targets: Tensor, classes: int, params: HeadParams) -> Tensor | None:
     """Return weights (classes,) under which every class counts the same in the loss.
 
     None if `train.class_weights` is none. targets: of the training split, (N,). The mean weight of

@@ -12,9 +12,8 @@ from tqdm import trange
 
 from pawprint.params import Params
 from pawprint.training.losses import class_weights
-from pawprint.training.model import Head
 from pawprint.training.optimizer import make_optimizer
-from pawprint.training.recipe import TrainParams
+from pawprint.training.recipe import HeadParams
 
 SMOOTHING = 0.98  # of the exponential moving average of the loss, as in fast.ai
 
@@ -34,7 +33,7 @@ class LrFindParams(Params):
 
 
 def run_sweep(
-    head: Head, seen: Tensor, targets: Tensor, sweep: LrFindParams, params: TrainParams
+    head: nn.Linear, seen: Tensor, targets: Tensor, sweep: LrFindParams, params: HeadParams
 ) -> tuple[list[float], list[float]]:
     """Return learning rates and smoothed losses, one per step.
 

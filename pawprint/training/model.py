@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from pawprint.params import StageError
 from pawprint.tables import write_bytes
-from pawprint.training.recipe import TrainParams, find_architecture
+from pawprint.training.recipe import BodyParams, find_architecture
+from pawprint.training.stored import BODY, ModelConfig, config_of
 from pawprint.training.weights import (
     find_weights,
     load_by_name,
@@ -25,25 +26,7 @@ from pawprint.training.weights import (
 )
 
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """What it takes to use a model: stored as JSON in the header of its safetensors file.
-
-    classes: names in the order of the outputs. size: side in pixels of the square input. resize:
-    how a picture becomes square. interpolation: `bicubic` or `bilinear`. mean, std: of the RGB
-    channels, for values 0 to 1.
-    """
-
-    arch: str
-    classes: tuple[str, ...]
-    size: int
-    resize: str
-    interpolation: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
-def create_model(params: TrainParams, classes: list[str]) -> tuple[nn.Module, ModelConfig]:
+def create_model(params: BodyParams, classes: list[str]) -> tuple[nn.Module, ModelConfig]:
     """Return a model with a new head for `classes`, and its configuration.
 
     Its body has weights as `params` says; they never start at random without being asked to.
@@ -71,7 +54,7 @@ def create_model(params: TrainParams, classes: list[str]) -> tuple[nn.Module, Mo
         load_by_name(model, read_weights(own), own)
     elif params.pretrained and package is not None:
         load_in_order(model, read_weights(package))
-    refuse_sizes(model, params)
+    refuse_size(model, params.arch, "size", params.size)
 
     # the head begins with zeros: random values would be noise that stays
     if not ends_in_head(model, params.size):
@@ -79,7 +62,7 @@ def create_model(params: TrainParams, classes: list[str]) -> tuple[nn.Module, Mo
             f"train.arch is {params.arch!r}, which does not end in a linear layer on its features; "
             "choose another"
         )
-    Head(model).put(torch.zeros(()))
+    Head(model).put(torch.zeros(()), torch.zeros(()))
     data = timm_config(model)
     config = ModelConfig(
         arch=params.arch,
@@ -108,20 +91,19 @@ def build(arch: str, size: int, **options: Any) -> nn.Module:
     return timm.create_model(arch, **ways[-1], **options)
 
 
-def refuse_sizes(model: nn.Module, params: TrainParams) -> None:
-    """Raise StageError if the model's input is fixed and does not take the sizes of `params`."""
+def refuse_size(model: nn.Module, arch: str, key: str, size: int) -> None:
+    """Raise StageError if the model takes no pictures of `size`, which `train.KEY` wants."""
     data = timm_config(model)
     if not data["fixed_input_size"]:
         return
-    for key, size in (("size", params.size), ("train_size", params.train_size)):
-        try:
-            with torch.no_grad():
-                model.eval()(torch.zeros(1, 3, size, size))
-        except (AssertionError, RuntimeError, ValueError):
-            raise StageError(
-                f"train.{key} is {size}, and {params.arch} takes no pictures of that size; it was "
-                f"made for {data['input_size'][-1]}: set train.size and train.train_size to auto"
-            ) from None
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, 3, size, size))
+    except (AssertionError, RuntimeError, ValueError):
+        raise StageError(
+            f"train.{key} is {size}, and {arch} takes no pictures of that size; it was made for "
+            f"{data['input_size'][-1]}: set train.size and train.train_size to auto"
+        ) from None
     model.train()
 
 
@@ -142,28 +124,93 @@ def save_model(path: Path | str, model: nn.Module, config: ModelConfig) -> None:
     write_bytes(path, save(weights, metadata=metadata))
 
 
+def save_body(path: Path | str, model: nn.Module, config: ModelConfig) -> None:
+    """Write all of a model but the linear layers of its head, and where those belong.
+
+    The same model gives the same bytes, whatever the number of its classes.
+    """
+    layers = describe_head(model)
+    left_out = {layer[part] for layer in layers for part in ("weight", "bias")}
+    weights = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+        if name not in left_out
+    }
+    # one key: safetensors writes several in any order
+    stored = asdict(config) | {"classes": (), "head": layers}
+    write_bytes(path, save(weights, metadata={"pawprint": json.dumps(stored, sort_keys=True)}))
+
+
+def describe_head(model: nn.Module) -> list[dict[str, Any]]:
+    """Return for each linear layer of the head the names of its weight and bias, "" if it has none.
+
+    dimensions: of the weight, 2 or, in a convolution of one pixel, 4.
+    """
+    names = {module: name for name, module in model.named_modules()}
+    return [
+        {
+            "weight": f"{names[layer]}.weight",
+            "bias": "" if layer.bias is None else f"{names[layer]}.bias",
+            "dimensions": layer.weight.ndim,
+        }
+        for layer in Head(model).linear()
+    ]
+
+
+def load_body(classes: list[str]) -> tuple[nn.Module, ModelConfig]:
+    """Return the model of models/body.safetensors with a head of zeros for `classes`.
+
+    Raises StageError if the file is missing or is not such a model.
+    """
+    stored, weights = read_model(BODY)
+    config = replace(stored, classes=tuple(classes))
+    try:
+        model = build(config.arch, config.size, pretrained=False, num_classes=len(classes))
+        missing, unknown = model.load_state_dict(weights, strict=False)
+        if unknown:
+            raise KeyError(unknown[0])
+        new = {layer[part] for layer in describe_head(model) for part in ("weight", "bias")}
+        if set(missing) - new:
+            raise KeyError(missing[0])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError):
+        raise not_a_model(BODY) from None
+    Head(model).put(torch.zeros(()), torch.zeros(()))
+    return model, config
+
+
 def load_model(path: Path | str) -> tuple[nn.Module, ModelConfig]:
     """Read a model that `save_model` wrote, in eval mode on the CPU. Runs no code from the file.
 
     Raises StageError if the file is missing or is not such a model.
     """
+    config, weights = read_model(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            stored = json.loads(file.metadata()["pawprint"])
-            names = list(file.keys())
-            weights = {name: file.get_tensor(name) for name in names}
-        for key in ("classes", "mean", "std"):
-            stored[key] = tuple(stored[key])
-        config = ModelConfig(**stored)
         model = build(config.arch, config.size, pretrained=False, num_classes=len(config.classes))
         model.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError):
+        raise not_a_model(path) from None
+    return model.eval(), config
+
+
+def read_model(path: Path | str) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """Return the configuration and the weights in a file.
+
+    Raises StageError if the file is missing or has none.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = config_of(json.loads(file.metadata()["pawprint"]))
+            names = list(file.keys())
+            return config, {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:
         raise StageError(f"{path} is missing: `dvc repro` makes it") from None
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, AttributeError):
-        raise StageError(
-            f"{path} is not a model that pawprint saved: `dvc repro` makes it again"
-        ) from None
-    return model.eval(), config
+    except (SafetensorError, KeyError, TypeError, ValueError):
+        raise not_a_model(path) from None
+
+
+def not_a_model(path: Path | str) -> StageError:
+    """Return the error about a file that holds no model of pawprint's."""
+    return StageError(f"{path} is not a model that pawprint saved: `dvc repro` makes it again")
 
 
 def body(model: nn.Module, inputs: Tensor) -> Tensor:
@@ -205,10 +252,10 @@ class Head(nn.Module):
     def put(self, weight: Tensor, bias: Tensor | None = None) -> None:
         """Set the weights, and the bias if it is given.
 
-        weight: (classes, F), or one number for all; bias: (classes,).
+        weight: (classes, F), bias: (classes,); or one number for all.
         """
         for layer in self.linear():
-            is_conv = isinstance(layer, nn.Conv2d)
+            is_conv = isinstance(layer, nn.Conv2d) and weight.ndim > 0
             layer.weight.copy_(weight.view(*weight.shape, 1, 1) if is_conv else weight)
             if bias is not None and layer.bias is not None:
                 layer.bias.copy_(bias)

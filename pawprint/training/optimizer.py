@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -35,6 +34,8 @@ def layer_groups(model: nn.Module, lrs: tuple[float, float]) -> list[Group]:
     lrs: of the first layers and of the head; the others lie between, evenly in the logarithm.
     Source: Howard and Ruder, arXiv:1801.06146 (discriminative learning rates).
     """
+    from timm.models import group_parameters  # here: what fits a head alone needs no timm
+
     low, high = lrs
     named = dict(model.named_parameters())
     timm_model: Any = model

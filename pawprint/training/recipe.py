@@ -1,7 +1,7 @@
 """The section `train` of params.yaml: the one description of how a model is made.
 
-baseline, lr_find, train, clean and retrain read it. timm is imported in functions, because that
-takes seconds, which stages that read no other section need not spend.
+train and retrain read all of it, other stages the keys that they need. timm is imported in
+functions, because that takes seconds, which stages without a network need not spend.
 """
 
 import difflib
@@ -39,22 +39,65 @@ class AugmentParams(Params):
         return self
 
 
-class TrainParams(LrParams):
-    """The section `train` of params.yaml.
+class SeedParams(Params):
+    """The key `train.seed` alone."""
 
-    size and train_size may be auto in the file; here they are numbers of pixels.
+    model_config = ConfigDict(extra="ignore")
+
+    seed: int = Field(ge=0, lt=2**32)  # what all generators of random numbers take
+
+
+class HeadParams(SeedParams):
+    """What fitting a head alone depends on, beside the learning rate."""
+
+    batch_size: int = Field(ge=2, le=4096)
+    weight_decay: float = Field(ge=0, lt=1)
+    label_smoothing: float = Field(ge=0, lt=1)
+    class_weights: Literal["none", "balanced"]
+
+
+class BodyParams(Params):
+    """What the body and its features depend on.
+
+    size may be auto in the file; here it is a number of pixels.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="ignore")
 
     arch: str
     pretrained: bool
     weights: str
-    seed: int = Field(ge=0, lt=2**32)  # what all generators of random numbers take
     size: int = Field(ge=32, le=1024)
-    train_size: int = Field(ge=32, le=1024)
     resize: Literal["squish", "crop", "pad"]
-    batch_size: int = Field(ge=2, le=4096)
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _size(cls, value: object, info: ValidationInfo) -> object:
+        return pixels(value, info)
+
+    @field_validator("arch")
+    @classmethod
+    def _arch(cls, value: str) -> str:
+        find_architecture(value)
+        return value
+
+    @field_validator("weights")
+    @classmethod
+    def _weights(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("should be a weights file or a folder for one, such as data/weights")
+        return value
+
+
+class TrainParams(BodyParams, HeadParams, LrParams):
+    """The section `train` of params.yaml.
+
+    train_size may be auto in the file, too; here it is a number of pixels.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    train_size: int = Field(ge=32, le=1024)
     method: Literal["fine_tune", "fit_one_cycle", "sgdr"]
     freeze_epochs: int = Field(ge=0)
     freeze_layers: float = Field(ge=0, le=1)
@@ -62,29 +105,15 @@ class TrainParams(LrParams):
     blend: float = Field(gt=0, le=1)
     cycle_len: int = Field(ge=1)
     cycle_mult: int = Field(ge=1)
-    weight_decay: float = Field(ge=0, lt=1)
-    label_smoothing: float = Field(ge=0, lt=1)
     mixup: float = Field(ge=0, le=10)
-    class_weights: Literal["none", "balanced"]
     ema: float = Field(ge=0, lt=1)
     precision: Literal["fp32", "bf16", "fp16"]
     augment: AugmentParams
 
-    @field_validator("size", "train_size", mode="before")
+    @field_validator("train_size", mode="before")
     @classmethod
-    def _size(cls, value: object, info: ValidationInfo) -> object:
-        if value != "auto":
-            if isinstance(value, str):
-                raise ValueError(
-                    "should be a number of pixels, or auto for what the architecture was made for"
-                )
-            return value
-        if "arch" not in info.data:
-            return 32  # the error is about arch
-        made_for = find_architecture(info.data["arch"])
-        size = info.data.get("size", made_for.input_size[-1])
-        smaller = info.field_name == "train_size" and not made_for.fixed_input_size
-        return max(32, round(size * TRAIN_SIZE / 16) * 16) if smaller else size
+    def _train_size(cls, value: object, info: ValidationInfo) -> object:
+        return pixels(value, info)
 
     @field_validator("cycle_mult")
     @classmethod
@@ -99,18 +128,21 @@ class TrainParams(LrParams):
                 )
         return value
 
-    @field_validator("arch")
-    @classmethod
-    def _arch(cls, value: str) -> str:
-        find_architecture(value)
-        return value
 
-    @field_validator("weights")
-    @classmethod
-    def _weights(cls, value: str) -> str:
-        if not value.strip():
-            raise ValueError("should be a weights file or a folder for one, such as data/weights")
+def pixels(value: object, info: ValidationInfo) -> object:
+    """Return `train.size` or `train.train_size`, with auto replaced by a number of pixels."""
+    if value != "auto":
+        if isinstance(value, str):
+            raise ValueError(
+                "should be a number of pixels, or auto for what the architecture was made for"
+            )
         return value
+    if "arch" not in info.data:
+        return 32  # the error is about arch
+    made_for = find_architecture(info.data["arch"])
+    size = info.data.get("size", made_for.input_size[-1])
+    smaller = info.field_name == "train_size" and not made_for.fixed_input_size
+    return max(32, round(size * TRAIN_SIZE / 16) * 16) if smaller else size
 
 
 def find_architecture(arch: str) -> "PretrainedCfg":

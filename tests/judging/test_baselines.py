@@ -9,7 +9,7 @@ from tests.support.project import Project
 
 
 def test_every_baseline_is_an_error_of_the_valid_split(small: Project):
-    for name in ("gather", "verify", "split", "baseline"):
+    for name in ("gather", "verify", "split", "features", "baseline"):
         small.stage(name)
     once = (small.path / "metrics/baseline.json").read_bytes()
     errors = json.loads(once)["valid"]
@@ -21,7 +21,7 @@ def test_every_baseline_is_an_error_of_the_valid_split(small: Project):
 
 
 def test_baseline_tells_colours_apart_and_counts_the_majority(small: Project):
-    for name in ("gather", "verify", "split", "baseline"):
+    for name in ("gather", "verify", "split", "features", "baseline"):
         small.stage(name)
     figures = json.loads((small.path / "metrics/baseline.json").read_text())["valid"]
     errors = {name: error["error_rate"] for name, error in figures.items()}

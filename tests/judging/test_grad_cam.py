@@ -5,7 +5,7 @@ import timm
 import torch
 
 from pawprint.judging.grad_cam import grad_cam, overlay
-from pawprint.training.model import ModelConfig
+from pawprint.training.stored import ModelConfig
 
 
 def test_grad_cam_finds_what_the_class_depends_on():

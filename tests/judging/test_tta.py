@@ -10,7 +10,8 @@ from PIL import Image
 from pawprint.judging import tta
 from pawprint.pictures.batches import load_pictures
 from pawprint.training.inference import predict_probabilities
-from pawprint.training.model import ModelConfig
+from pawprint.training.recipe import TrainParams
+from pawprint.training.stored import ModelConfig
 from tests.support.project import TRAIN, Project, make_pictures
 from tests.support.recipe import STILL, recipe
 
@@ -57,19 +58,26 @@ def asked(project: Project, monkeypatch) -> tuple[Brightness, ModelConfig, list[
     return Brightness(), config, sorted(str(path) for path in (project.path / "own").rglob("*.jpg"))
 
 
+def ask(
+    model: torch.nn.Module, config: ModelConfig, paths: list[str], views: TrainParams | None = None
+) -> torch.Tensor:
+    """What the model answers about files, from views if it is told how to draw them."""
+    return tta.answer(model, config, tta.load_questions(paths, config, views), torch.device("cpu"))
+
+
 def test_tta_is_fastais_mean_of_four_views_and_a_quarter_of_the_picture(project: Project, asked):
     model, config, paths = asked
     cpu = torch.device("cpu")
     plain = predict_probabilities(model, load_pictures(paths, 64, "crop", "bilinear"), config, cpu)
-    assert torch.equal(tta.predict_files(model, config, paths, cpu), plain)
+    assert torch.equal(ask(model, config, paths), plain)
 
     views = recipe(train_size=48)
-    mixed = tta.predict_files(model, config, paths, cpu, views)
-    assert torch.equal(tta.predict_files(model, config, paths, cpu, views), mixed)
+    mixed = ask(model, config, paths, views)
+    assert torch.equal(ask(model, config, paths, views), mixed)
     assert not torch.equal(mixed, plain)
     assert torch.allclose(mixed.sum(dim=1), torch.ones(40))
 
-    same = tta.predict_files(model, config, paths, cpu, recipe(train_size=48, augment=STILL))
+    same = ask(model, config, paths, recipe(train_size=48, augment=STILL))
     # four times the picture itself: only scaling differs
     assert torch.allclose(same, plain, atol=0.01)
 
@@ -81,8 +89,8 @@ def test_tta_weighs_views_and_picture_as_fastai(project: Project, asked, monkeyp
         [torch.tensor([[0.0]]), *[torch.tensor([[value]]) for value in (0.4, 0.8, 1.2, 1.6)]]
     )
     monkeypatch.setattr(tta, "predict_probabilities", lambda *_: next(said))
-    identity, cpu = torch.nn.Identity(), torch.device("cpu")
-    answer = tta.predict_files(identity, config, paths[:1], cpu, recipe(train_size=48))
+    identity = torch.nn.Identity()
+    answer = ask(identity, config, paths[:1], recipe(train_size=48))
     assert answer.item() == pytest.approx(0.75)
     assert list(said) == []
 
@@ -90,7 +98,7 @@ def test_tta_weighs_views_and_picture_as_fastai(project: Project, asked, monkeyp
 @pytest.mark.slow
 def test_interpret_and_evaluate_honour_tta(small: Project):
     prepare(small)
-    for name in ("baseline", "lr_find", "lr"):
+    for name in ("features", "baseline", "lr_find", "lr"):
         small.stage(name)
     small.stage("train", *TRAIN)
     (small.path / "models/retrained.safetensors").write_bytes(

@@ -110,7 +110,7 @@ print(peak() - before)
 
 
 def test_training_from_disk_gives_the_same_bytes(small: Project):
-    for name in ("gather", "verify", "split"):
+    for name in ("gather", "verify", "split", "features"):
         small.stage(name)
     write_json(small.path / "metrics/lr.json", {"first_layers": 2e-5, "head": 2e-3})
     path, models = small.path / "pawprint/pictures/batches.py", []

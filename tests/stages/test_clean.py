@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import timm
 import torch
 
 from pawprint.judging import label_errors
-from pawprint.judging.label_errors import describe_pictures, judge_labels, odd_ones_out, out_of_fold
+from pawprint.judging.label_errors import judge_labels, odd_ones_out, out_of_fold
 from pawprint.params import StageError, load_params
+from pawprint.pictures.batches import load_pictures
 from pawprint.sources.sample import truth
 from pawprint.tables import read_table, write_table
-from pawprint.training.model import ModelConfig
-from pawprint.training.recipe import TrainParams
+from pawprint.training.inference import describe_pictures
+from pawprint.training.model import create_model
+from pawprint.training.recipe import BodyParams
 from stages import clean
 from tests.support.project import PHOTOS, ROOT, Project, edit_yaml
 
@@ -35,7 +36,7 @@ def found_and_precision(judged: pd.DataFrame, wrong: set[str]) -> tuple[float, f
 
 @pytest.mark.slow
 def test_what_is_planted_in_the_drawn_sample_is_found(project: Project):
-    for name in ("gather", "verify", "split", "clean"):
+    for name in ("gather", "verify", "split", "features", "clean"):
         project.stage(name)
     data = project.path / "data"
     planted = pd.DataFrame(truth(360, 42)).set_index("url")
@@ -67,20 +68,9 @@ def test_what_is_planted_in_the_drawn_sample_is_found(project: Project):
 
 
 @pytest.mark.slow
-def test_wrong_labels_are_found_among_cats_and_dogs(monkeypatch: pytest.MonkeyPatch):
+def test_wrong_labels_are_found_among_cats_and_dogs():
     if not CATS_AND_DOGS.is_dir():
         pytest.skip(f"there are no photos in {CATS_AND_DOGS}")
-    monkeypatch.chdir(ROOT)
-    seen: list = []
-    real = label_errors.describe_pictures
-
-    def describe_once(*arguments):
-        if not seen:
-            seen.append(real(*arguments))
-        return seen[0]
-
-    monkeypatch.setattr(label_errors, "describe_pictures", describe_once)
-    recipe, cpu = load_params("train", TrainParams), torch.device("cpu")
     by_class = [
         sorted(folder.rglob("*.jpg"))[:200]
         for folder in sorted(CATS_AND_DOGS.iterdir())
@@ -89,6 +79,12 @@ def test_wrong_labels_are_found_among_cats_and_dogs(monkeypatch: pytest.MonkeyPa
     paths = [path for files in by_class if len(files) == 200 for path in files]
     true = np.array([path.relative_to(CATS_AND_DOGS).parts[0] for path in paths], dtype=object)
     names = sorted(set(true))
+    model, config = create_model(load_params("train", BodyParams, ROOT / "params.yaml"), names)
+    pictures = load_pictures(
+        [str(path) for path in paths], config.size, config.resize, config.interpolation
+    )
+    found = describe_pictures(model, pictures, config, torch.device("cpu"))
+    plain, mirrored, maps = (each.double().numpy() for each in found)
     for seed in range(3):
         flipped = np.zeros(len(paths), dtype=bool)
         flipped[np.random.default_rng(seed).choice(len(paths), len(paths) // 20, replace=False)] = (
@@ -99,7 +95,13 @@ def test_wrong_labels_are_found_among_cats_and_dogs(monkeypatch: pytest.MonkeyPa
             {"path": [str(path) for path in paths], "label": label, "split": "train"}
         )
         judged = judge_labels(
-            rows.assign(group=rows["path"]), recipe, cpu, folds=5, threshold=0.8, odd=5
+            rows.assign(group=rows["path"]),
+            (plain + mirrored) / 2,
+            maps,
+            folds=5,
+            threshold=0.8,
+            odd=5,
+            seed=42,
         )
         found, precision = found_and_precision(judged, set(rows.loc[flipped, "path"]))
         assert found >= 0.9
@@ -123,27 +125,6 @@ def test_a_picture_is_judged_by_models_that_saw_neither_it_nor_its_copies(
     alone = np.abs(after - before)[:2].max()
     together = np.abs(out_of_fold(seen, target, np.arange(60), 5, 42) - before)[:2].max()
     assert together > alone, "in groups of their own, one copy would teach what the other is"
-
-
-def test_a_picture_and_its_mirror_image_are_described_alike_by_any_model(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    torch.manual_seed(0)
-    model = timm.create_model("test_efficientnet", num_classes=2).eval()
-    config = ModelConfig(
-        "test_efficientnet", ("a", "b"), 96, "squish", "bilinear", (0.5,) * 3, (0.5,) * 3
-    )
-    pictures = torch.randint(0, 255, (3, 96, 96, 3), dtype=torch.uint8)
-    last, maps = describe_pictures(model, pictures, config, torch.device("cpu"))
-    again = describe_pictures(model, pictures.flip(2), config, torch.device("cpu"))
-    assert last.shape == (3, model.get_classifier().in_features)
-    assert maps.shape[1] % 2 == 0
-    assert np.allclose(last, again[0], atol=1e-5)
-    assert np.allclose(maps, again[1], atol=1e-5)
-    monkeypatch.delattr(type(model), "forward_intermediates")
-    plain, same = describe_pictures(model, pictures, config, torch.device("cpu"))
-    assert np.allclose(plain, last, atol=1e-5)
-    assert np.array_equal(plain, same)
 
 
 def test_a_picture_of_none_of_the_classes_is_the_odd_one_out():
@@ -202,6 +183,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         )
 
     monkeypatch.setattr(clean, "judge_labels", judge)
+    monkeypatch.setattr(clean, "read_features", lambda paths, kind: np.zeros((len(paths), 1)))
     return tmp_path
 
 
@@ -313,7 +295,7 @@ def test_a_mistake_in_decisions_is_named_with_its_line(world: Path):
 
 def test_the_stage_runs_on_a_small_project_and_twice_the_same(small: Project):
     small.edit(**{"clean.folds": 2})
-    for stage in ("gather", "verify", "split"):
+    for stage in ("gather", "verify", "split", "features"):
         small.stage(stage)
     made = [small.path / "data" / f"{file}.csv" for file in ("cleaned", "findings", "label_errors")]
     small.stage("clean")

@@ -103,15 +103,19 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     table.loc[0, "label"] = "b"  # a person's word: picture 0 is a b
     write_table("data/cleaned.csv", table.drop(index=[2, 17]))  # and picture 2 is nothing
     shutil.copyfile(ROOT / "params.yaml", "params.yaml")
-    for name in ("first", "retrained"):
+    for name in ("linear", "first", "retrained"):
         write_bytes(f"models/{name}.safetensors", name.encode())
     wrong = {"linear": {0, 1, 2, 3}, "first": {0, 2}, "retrained": {0, 1}}
 
-    def ask(name: str, paths: list[str], device: object, views: object) -> list[str]:
+    def ask(name: str, paths: list[str]) -> list[str]:
         numbers = [int(Path(path).stem, 16) for path in paths]
         return ["ab"[(n % 2) ^ (n in wrong[name])] for n in numbers]
 
-    monkeypatch.setattr(evaluate, "ask", ask)
+    def ask_models(paths: list[str], *_: object) -> dict[str, list[str]]:
+        return {name: ask(name, paths) for name in ("first", "retrained")}
+
+    monkeypatch.setattr(evaluate, "ask_linear", lambda paths: ask("linear", paths))
+    monkeypatch.setattr(evaluate, "ask_models", ask_models)
     evaluate.main()
     return tmp_path
 
@@ -169,11 +173,33 @@ def test_wilsons_interval():
     assert (of["low"], of["high"]) == pytest.approx((0.0552, 0.1744), abs=1e-4)
 
 
-def test_the_better_model_is_the_one_that_valid_prefers_and_a_copy_of_it_is_kept(judged: Path):
+@pytest.mark.parametrize(
+    ("wrong", "better"),
+    [
+        ((0, 0, 0), "retrained"),  # it wins a tie
+        ((1, 1, 2), "first"),  # which wins a tie against the linear head
+        ((0, 1, 1), "linear"),
+        ((2, 1, 0), "retrained"),
+    ],
+)
+def test_the_better_model_is_the_one_that_valid_prefers_and_a_copy_of_it_is_kept(
+    judged: Path, monkeypatch: pytest.MonkeyPatch, wrong: tuple[int, int, int], better: str
+):
+    def ask(paths: list[str], errors: int) -> list[str]:
+        given = ["ab"[int(Path(path).stem, 16) % 2] for path in paths]
+        first = len(paths) - 6  # valid comes last
+        return ["ba"[given[i] == "b"] if first <= i < first + errors else given[i]
+                for i in range(len(given))]  # fmt: skip
+
+    monkeypatch.setattr(evaluate, "ask_linear", lambda paths: ask(paths, wrong[0]))
+    monkeypatch.setattr(
+        evaluate,
+        "ask_models",
+        lambda paths, *_: {"first": ask(paths, wrong[1]), "retrained": ask(paths, wrong[2])},
+    )
+    evaluate.main()
     report = read_json("metrics/evaluate.json")
-    assert report["valid"]["first"]["wrong"] == report["valid"]["retrained"]["wrong"] == 0
-    assert report["better"] == "retrained", "a tie goes to the retrained model"
-    assert Path("models/better.safetensors").read_bytes() == b"retrained"
-    few, many = {"wrong": 1}, {"wrong": 2}
-    assert evaluate.choose({"first": few, "retrained": many}) == "first"
-    assert evaluate.choose({"first": many, "retrained": few}) == "retrained"
+    names = ("linear", "first", "retrained")
+    assert tuple(report["valid"][name]["wrong"] for name in names) == wrong
+    assert report["better"] == better
+    assert Path("models/better.safetensors").read_bytes() == better.encode()

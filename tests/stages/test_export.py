@@ -28,7 +28,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = Project(tmp_path_factory.mktemp("export") / "project")
     make_pictures(project.path / "data/own", {"red": 40, "green": 40})
     project.edit(**TINY)
-    for name in ("gather", "verify", "split", "baseline"):
+    for name in ("gather", "verify", "split", "features", "baseline"):
         project.stage(name)
     shutil.copyfile(project.path / "data/split.csv", project.path / "data/cleaned.csv")
     torch.manual_seed(0)

@@ -8,7 +8,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # threads on busy cores wait for each oth
 
 def sweep(small: Project) -> tuple[dict[str, object], str]:
     """Run the stages up to lr_find; return its suggestions, and what it said."""
-    for name in ("gather", "verify", "split"):
+    for name in ("gather", "verify", "split", "features"):
         small.stage(name)
     said = small.stage("lr_find", **ONE_THREAD).stderr
     return read_json(small.path / "metrics/lr_find.json"), said

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from pawprint.tables import read_json, write_json
+from pawprint.tables import read_json, read_table, write_json, write_table
 from tests.support.project import Project, make_pictures
 
 # as torchrun sets it; and threads on busy cores wait for each other
@@ -21,7 +21,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 def prepare(small: Project) -> None:
     """Run the stages before train, with the learning rate that params.yaml has as a number."""
-    for name in ("gather", "verify", "split"):
+    for name in ("gather", "verify", "split", "features"):
         small.stage(name)
     write_json(small.path / "metrics/lr_find.json", {"valley": None})
     small.stage("lr")
@@ -145,15 +145,14 @@ def test_divergence_is_one_line_that_names_the_learning_rate(small: Project):
 
 def test_what_is_missing_or_damaged_is_named_in_one_line(small: Project):
     prepare(small)
-    weights = small.path / "data/weights/numbers.pth"
-    torch.save([1, 2, 3], weights)
-    line = small.failing_stage("train", *arguments("x"))
-    assert "train.weights: data/weights/numbers.pth holds no weights" in line
-    weights.unlink()
     table = pd.read_csv(small.path / "data/split.csv")
     gone = table.loc[table["split"] == "train", "path"].iloc[0]
     (small.path / gone).unlink()
     assert f"{gone} cannot be read" in small.failing_stage("train", *arguments("x"))
+    body = (small.path / "models/body.safetensors").read_bytes()
+    (small.path / "models/body.safetensors").write_bytes(body[:-1] + b"x")
+    line = small.failing_stage("train", *arguments("x"))
+    assert "data/features.safetensors was made from other pictures or weights" in line
     (small.path / "metrics/lr.json").unlink()
     assert "metrics/lr.json is missing" in small.failing_stage("train", *arguments("x"))
 
@@ -171,3 +170,42 @@ def test_a_gpu_gives_the_same_bytes_twice(small: Project, precision):
     )
     prepare(small)
     assert train(small, "one") == train(small, "two")
+
+
+FIRST = ("--first", "data/split.csv", "models/first.safetensors", "metrics/first")
+
+
+def retrain(small: Project, table: pd.DataFrame) -> str:
+    """Retrain on a cleaned table, and return what was said."""
+    write_table(small.path / "data/cleaned.csv", table)
+    line = "--table data/cleaned.csv --model models/again.safetensors --metrics metrics/again"
+    return small.stage("train", *line.split(), *FIRST, **ONE_THREAD).stderr
+
+
+def test_retraining_on_the_same_rows_and_labels_copies_the_first_model(small: Project):
+    prepare(small)
+    first = train(small, "first")
+    split = read_table(small.path / "data/split.csv")
+    test = split["split"] == "test"
+    # what cleaning adds, and what it does to the test split, is not trained on
+    said = retrain(small, split[~test].assign(action="", reason=""))
+    assert "models/again.safetensors is a copy of models/first.safetensors" in said
+    assert outputs(small, "again") == first
+    assert outputs(small, "again")[0] == train(small, "second")[0], "training again: the same bytes"
+
+
+@pytest.mark.parametrize("change", ["one less", "another label", "another order"])
+def test_retraining_on_anything_else_trains(small: Project, change: str):
+    prepare(small)
+    first = train(small, "first")
+    split = read_table(small.path / "data/split.csv")
+    at = split.index[split["split"] == "train"]
+    if change == "one less":
+        split = split.drop(index=at[0])
+    elif change == "another label":
+        labels = split["label"].unique().tolist()
+        split.loc[at[0], "label"] = labels[split.loc[at[0], "label"] == labels[0]]
+    else:
+        split = split.iloc[::-1]
+    assert "copy" not in retrain(small, split)
+    assert outputs(small, "again")[0] != first[0]

@@ -61,7 +61,7 @@ def test_real_photos_are_all_kept(project: Project):
     project.edit(
         **{"train.arch": "test_efficientnet", "train.pretrained": False, "train.size": 64}
     )  # for baseline
-    for name in ("gather", "verify", "split", "baseline"):
+    for name in ("gather", "verify", "split", "features", "baseline"):
         project.stage(name)
     assert json.loads((project.path / "metrics/verify.json").read_text())["kept"] == 408
 

@@ -3,6 +3,7 @@
 import torch
 
 from pawprint.training.checkpoint import Checkpoint
+from pawprint.training.inference import compute_features
 from pawprint.training.learner import Learner, Row, TrainingData, fine_tune
 from pawprint.training.model import create_model
 from tests.support.recipe import recipe
@@ -33,7 +34,8 @@ def make_learner(
     train, targets = make_pictures(20, 36, 1)
     valid, valid_targets = make_pictures(9, 32, 2)
     flat = train[:, 2:-2, 2:-2].contiguous()
-    data = TrainingData(train, flat, targets, valid, valid_targets)
+    seen, seen_valid = (compute_features(model, each, config, CPU) for each in (flat, valid))
+    data = TrainingData(train, seen, targets, valid, seen_valid, valid_targets)
     return Learner(model, config, data, params, lrs, CPU, checkpoint)
 
 

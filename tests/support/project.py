@@ -96,6 +96,7 @@ STAGES = [
     "gather",
     "verify",
     "split",
+    "features",
     "baseline",
     "lr_find",
     "lr",

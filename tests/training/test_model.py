@@ -1,8 +1,9 @@
 """A model: any architecture of timm with a new head, saved and loaded without running code."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -10,7 +11,17 @@ from safetensors.torch import save
 from torch import nn
 
 from pawprint.params import StageError
-from pawprint.training.model import Head, body, create_model, load_model, save_model
+from pawprint.training.model import (
+    Head,
+    body,
+    create_model,
+    load_body,
+    load_model,
+    refuse_size,
+    save_body,
+    save_model,
+)
+from pawprint.training.stored import BODY, read_linear, write_linear
 from pawprint.training.weights import packaged_weights
 from tests.support.recipe import recipe
 
@@ -20,11 +31,12 @@ def test_an_architecture_with_a_fixed_input_is_made_for_the_size_or_refused_by_n
     for size in (96, 64):
         assert model(torch.zeros(2, 3, size, size)).shape == (2, 2)
     assert config.size == 96
+    fixed, _ = create_model(recipe(arch="mixer_s16_224", size=224), ["a", "b"])
     with pytest.raises(
         StageError,
         match=r"train.train_size is 64, and mixer_s16_224 takes no .* it was made for 224",
     ):
-        create_model(recipe(arch="mixer_s16_224", size=224, train_size=64), ["a", "b"])
+        refuse_size(fixed, "mixer_s16_224", "train_size", 64)
 
 
 def test_a_head_may_be_a_convolution_or_two_layers_but_must_make_the_answers_from_the_features():
@@ -54,6 +66,50 @@ def test_a_saved_model_comes_back_the_same_with_its_configuration(tmp_path):
     picture = torch.rand(2, 3, 64, 64)
     assert same == config
     assert torch.equal(model.eval()(picture), again(picture))
+
+
+@pytest.mark.parametrize("arch", ["test_efficientnet", "levit_128s", "repvit_m0_9"])
+def test_a_body_comes_back_with_a_head_of_zeros_and_with_the_linear_head_it_is_given(
+    tmp_path, monkeypatch, arch: str
+):
+    monkeypatch.chdir(tmp_path)
+    size = {"test_efficientnet": 64}.get(arch, 224)
+    model, config = create_model(recipe(arch=arch, size=size), ["any"])
+    save_body(BODY, model, config)
+    save_body("other", *create_model(recipe(arch=arch, size=size, seed=7), ["a", "b", "c"]))
+    again, same = load_body(["a", "b", "c"])
+    assert same == replace(config, classes=("a", "b", "c"))
+    picture = torch.rand(2, 3, size, size)
+    with torch.no_grad():
+        features = body(model.eval(), picture)
+        assert torch.equal(body(again.eval(), picture), features)
+        assert again(picture).abs().sum() == 0
+
+    rng = np.random.default_rng(0)
+    weight, bias = rng.normal(size=(3, features.shape[1])), rng.normal(size=3)
+    path = tmp_path / "linear.safetensors"
+    write_linear(path, ["a", "b", "c"], weight, bias)
+    classes, stored, added = read_linear(path)
+    assert classes == ["a", "b", "c"]
+    assert np.allclose(stored, weight)
+    assert np.allclose(added, bias)
+    linear, _ = load_model(path)
+    with torch.no_grad():
+        expected = Head(linear)(features)
+        assert torch.allclose(linear(picture), expected, atol=1e-4)
+        assert expected.abs().max() > 0.1
+
+
+def test_a_body_that_is_missing_or_damaged_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StageError, match=r"models/body\.safetensors is missing"):
+        load_body(["a", "b"])
+    BODY.parent.mkdir()
+    BODY.write_bytes(b"not a model")
+    with pytest.raises(StageError, match=r"models/body\.safetensors is not a model"):
+        load_body(["a", "b"])
+    with pytest.raises(StageError, match=r"models/body\.safetensors is damaged"):
+        write_linear(tmp_path / "x", ["a", "b"], np.zeros((2, 3)), np.zeros(2))
 
 
 def test_a_file_that_is_no_model_is_named(tmp_path):
