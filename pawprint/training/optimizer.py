@@ -1,12 +1,9 @@
-"""What takes the steps (AdamW, a learning rate for each layer), and which weights result."""
+"""What takes the steps: AdamW, a learning rate for each layer, and the average of the weights."""
 
-import copy
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 # Named parameters that learn together, and their highest learning rate.
 Group = tuple[list[tuple[str, nn.Parameter]], float]
@@ -59,54 +56,6 @@ def freeze_first(groups: list[Group], share: float) -> list[Group]:
         for _, parameter in named:
             parameter.requires_grad_(False)
     return groups[count:]
-
-
-class FinalWeights:
-    """The weights that a phase ends with: those of the last step, averaged and blended as asked.
-
-    ema: decay of a moving average over the steps; 0: the last step alone. blend: share of the way
-    from the weights at the start, where this object is made, to that; 1: all of it.
-    Source of the blend: Wortsman et al., "Robust fine-tuning of zero-shot models" (WiSE-FT),
-    arXiv:2109.01903.
-    """
-
-    def __init__(self, model: nn.Module, ema: float, blend: float) -> None:
-        self.model, self.blend = model, blend
-        self.average = AveragedModel(model, avg_fn=partial(moving_average, ema)) if ema else None
-        self.start: dict[str, Tensor] = {}
-        if blend < 1:
-            self.start = {name: value.clone() for name, value in model.state_dict().items()}
-            self.blended = copy.deepcopy(model)
-
-    def update(self) -> None:
-        """Take the weights after a step into the average."""
-        if self.average:
-            self.average.update_parameters(self.model)
-
-    @torch.no_grad()
-    def compute(self) -> nn.Module:
-        """Return a model with the weights that would result if this step were the last."""
-        last: nn.Module = self.average.module if self.average else self.model
-        if not self.start:
-            return last
-        end = last.state_dict()
-        for name, value in self.blended.state_dict().items():
-            if value.is_floating_point():
-                torch.lerp(self.start[name], end[name], self.blend, out=value)
-            else:
-                value.copy_(end[name])
-        return self.blended
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what the next steps depend on, beside the model."""
-        return {"start": self.start, "average": self.average and self.average.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
-        for name, value in self.start.items():
-            value.copy_(state["start"][name])
-        if self.average:
-            self.average.load_state_dict(state["average"])
 
 
 def moving_average(decay: float, old: Tensor, new: Tensor, updates: Tensor | int) -> Tensor:
