@@ -12,7 +12,7 @@ from pawprint.training import learner as module
 from pawprint.training.blend import BLENDS, blend
 from pawprint.training.checkpoint import Checkpoint
 from pawprint.training.fold import keep_statistics
-from pawprint.training.inference import run_in_batches
+from pawprint.training.inference import compute_features, run_in_batches
 from pawprint.training.learner import (
     Learner,
     Phase,
@@ -317,5 +317,6 @@ def test_a_valid_loss_that_is_nan_ends_in_a_line_that_names_the_learning_rate(mo
 
 
 def test_features_that_are_nan_end_in_a_line_that_names_the_weights():
+    learner = spoil(make_learner(), "conv_stem.weight")
     with pytest.raises(StageError, match=r"the model's features are not numbers .*train\.weights"):
-        fine_tune(spoil(make_learner(), "conv_stem.weight"))
+        compute_features(learner.model, learner.data.valid, learner.config, CPU)
