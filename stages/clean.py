@@ -37,7 +37,10 @@ from pawprint.watch import Watch
 
 
 class CleanParams(Params):
-    """The section `clean` of params.yaml."""
+    """The section `clean` of params.yaml.
+
+    docs/cleaning.md has the study behind the defaults of auto and threshold.
+    """
 
     auto: Literal["flag", "drop", "relabel"]
     near_duplicates: Literal["flag", "drop"]

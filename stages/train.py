@@ -55,11 +55,12 @@ def main() -> None:
     name = fingerprint(settings, seen["path"], model.state_dict())
     checkpoint = Checkpoint(arguments.model.with_name(f".{arguments.model.stem}.checkpoint"), name)
 
-    epochs = fine_tune(Learner(model, config, data, params, lrs, device, checkpoint))
+    learner = Learner(model, config, data, params, lrs, device, checkpoint)
+    epochs = fine_tune(learner)
     if processes()[0] == 0:
         save_model(arguments.model, model, config)
-        write_metrics(arguments.metrics, epochs, data, lrs)
-        report(epochs, len(config.classes))
+        write_metrics(arguments.metrics, learner)
+        report(epochs, learner.final, len(config.classes))
         checkpoint.remove()
     stop()
 
@@ -126,36 +127,37 @@ def load_data(table: pd.DataFrame, config: ModelConfig) -> TrainingData:
     )
 
 
-def write_metrics(
-    name: str, epochs: list[dict], data: TrainingData, lrs: tuple[float, float]
-) -> None:
-    """Write one row per epoch as CSV, and the last figures as JSON."""
-    figures: dict[str, float] = {}
+def write_metrics(name: str, learner: Learner) -> None:
+    """Write one row per epoch as CSV, and the figures of the model as JSON.
+
+    Its blend is 0 if the head alone was trained.
+    """
+    epochs, figures = learner.rows, {}
     if epochs:
-        last, best = epochs[-1], best_of(epochs)
-        pictures = len(data.valid)
+        last, best = {"blend": 0.0, **epochs[-1], **learner.final}, best_of(epochs)
+        pictures = len(learner.data.valid)
         figures = error_rate(round(last["error_rate"] * pictures), pictures)
-        figures |= {key: last[key] for key in ("train_loss", "valid_loss")}
+        figures |= {key: last[key] for key in ("train_loss", "valid_loss", "blend")}
         figures |= {"best_epoch": best["epoch"], "best_error_rate": best["error_rate"]}
     write_table(f"{name}.csv", pd.DataFrame(epochs))
-    write_json(
-        f"{name}.json",
-        {**figures, "epochs": len(epochs), "lr": lrs[1], "train_pictures": len(data.train)},
-    )
+    figures |= {"epochs": len(epochs), "lr": learner.lrs[1]}
+    write_json(f"{name}.json", {**figures, "train_pictures": len(learner.data.train)})
 
 
-def report(epochs: list[dict], classes: int) -> None:
-    """Print how the last and the best epoch did, and what is wrong with the curves, if anything is.
+def report(epochs: list[dict], final: dict, classes: int) -> None:
+    """Print how the last and the best epoch did, the model, and what is wrong with the curves.
 
-    The model is the last epoch's: one cycle ends when the lr has fallen to nearly zero, and the
-    best of many noisy figures on a small valid split is best by luck.
+    The best of many noisy figures on a small valid split is best by luck, so no epoch is chosen:
+    one cycle ends when the lr has fallen to nearly zero. final: of the model, if it was blended.
     """
     if epochs:
         last, best = epochs[-1], best_of(epochs)
-        parts = (
+        parts = [
             f"error {row['error_rate']:.4f} at the {word} epoch, {row['epoch']}"
             for word, row in (("last", last), ("best", best))
-        )
+        ]
+        if final:
+            parts.append(f"{final['error_rate']:.4f} with blend {final['blend']}, the model")
         print(f"train: {'; '.join(parts)}", file=sys.stderr)
     if found := warning(epochs, classes):
         print(f"train: warning: {found}", file=sys.stderr)

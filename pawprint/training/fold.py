@@ -36,6 +36,18 @@ class ConvNorm(nn.Module):
         return functional_call(conv, {"weight": weight, "bias": bias}, (inputs,))
 
 
+def keep_statistics(model: nn.Module) -> None:
+    """Put every batch-norm layer into eval mode: it keeps its statistics and learns its weights.
+
+    The running statistics come from a million pictures; those of a few small batches are noise,
+    and the model is asked about pictures one at a time. They can also be folded into the
+    convolutions. docs/training.md has the comparison.
+    """
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()
+
+
 def fold(model: nn.Module, size: int) -> nn.Module:
     """Return a model with batch-norm folded; it shares all parameters and statistics with `model`.
 

@@ -19,7 +19,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
@@ -27,13 +26,20 @@ from tqdm import tqdm
 from pawprint.params import StageError
 from pawprint.pictures.batches import Pictures
 from pawprint.training.augment import augment
+from pawprint.training.blend import BLENDS, Weights, choose_blend, copy_weights
 from pawprint.training.checkpoint import Checkpoint, resume
 from pawprint.training.device import AT_A_TIME, autocast, gather_rows, processes
-from pawprint.training.fold import fold
-from pawprint.training.inference import run_in_batches
+from pawprint.training.fold import fold, keep_statistics
+from pawprint.training.inference import refuse_nan, run_in_batches
 from pawprint.training.losses import CrossEntropy, class_weights, mixup
 from pawprint.training.model import Head, normalise
-from pawprint.training.optimizer import Group, layer_groups, make_optimizer, moving_average
+from pawprint.training.optimizer import (
+    Group,
+    freeze_first,
+    layer_groups,
+    make_optimizer,
+    moving_average,
+)
 from pawprint.training.recipe import TrainParams
 from pawprint.training.schedule import Schedule, one_cycle, schedule_of
 from pawprint.training.stored import ModelConfig
@@ -87,8 +93,10 @@ class Learner:
 
     model: trained in place. lrs: the highest learning rates of the body's first layers and of the
     head. checkpoint: where to keep the state after each epoch and to go on from, if anywhere.
-    rows: one per finished epoch. generator: draws the order, the views and mixup. sizes: of the
-    batches of an epoch. rank, world: this process's number, and how many there are.
+    rows: one per finished epoch. start: the weights before the epochs of the whole model. final: of
+    the model that results, its blend, valid_loss and error_rate. generator: draws the order, the
+    views and mixup. sizes: of the batches of an epoch. rank, world: this process's number, and how
+    many there are.
     """
 
     model: nn.Module
@@ -99,6 +107,8 @@ class Learner:
     device: torch.device
     checkpoint: Checkpoint | None = None
     rows: list[Row] = field(default_factory=list)
+    start: Weights = field(default_factory=dict)
+    final: Row = field(default_factory=dict)
     generator: torch.Generator = field(init=False)
     loss: CrossEntropy = field(init=False)
     targets: Tensor = field(init=False)
@@ -134,8 +144,27 @@ def fine_tune(learner: Learner) -> list[Row]:
     if len(learner.rows) < params.freeze_epochs:
         run_phase(learner, frozen_phase(learner), saved)
     if params.epochs:
+        learner.start = copy_weights(learner.model, saved and saved["start"])
         run_phase(learner, full_phase(learner), saved)
+        learner.final = blend_ends(learner)
     return learner.rows
+
+
+def blend_ends(learner: Learner) -> Row:
+    """Make the model lie between its weights before and after its epochs, as `blend` says.
+
+    Return which blend it is, and its valid_loss and error_rate.
+    """
+    params, model = learner.params, learner.model
+    known = {1.0: learner.rows[-1]}
+    if params.freeze_epochs:
+        known[0.0] = learner.rows[params.freeze_epochs - 1]
+    shares = BLENDS if params.blend == "auto" else (params.blend,)
+
+    def measured() -> Row:
+        return measure(learner, refuse_nan(judge(learner, model), "answers"))
+
+    return choose_blend(model, learner.start, shares, known, measured)
 
 
 def frozen_phase(learner: Learner) -> Phase:
@@ -166,7 +195,6 @@ def full_phase(learner: Learner) -> Phase:
     average = None
     if params.ema:
         average = AveragedModel(model, avg_fn=partial(moving_average, params.ema))
-    judged = average.module if average else model
     lrs = learner.lrs
     if params.method == "fine_tune":
         lrs = (lrs[0] / 2, lrs[1] / 2)
@@ -175,17 +203,14 @@ def full_phase(learner: Learner) -> Phase:
         views = augment(pictures[batch], params.train_size, params.augment, learner.generator)
         return normalise(views, learner.config)
 
-    def valid_logits() -> Tensor:
-        return share_work(learner, partial(run_in_batches, judged, judged), learner.data.valid)
-
     return Phase(
         name="full",
         epochs=params.epochs,
         first_epoch=params.freeze_epochs,
         inputs=inputs,
         module=fold(model, learner.config.size),
-        valid_logits=valid_logits,
-        groups=layer_groups(model, lrs),
+        valid_logits=partial(judge, learner, average.module if average else model),
+        groups=freeze_first(layer_groups(model, lrs), params.freeze_layers),
         schedule=schedule_of(params),
         average=average,
     )
@@ -296,13 +321,12 @@ def finish_epoch(learner: Learner, phase: Phase, lr: float, train_loss: float) -
 
     Raises StageError that names train.lr if the training has diverged.
     """
-    targets = learner.data.valid_targets
     with torch.no_grad(), autocast(learner.params.precision, learner.device):
         logits = phase.valid_logits()
-    valid_loss = learner.loss(logits, targets).item()
+    figures = measure(learner, logits)
     guessing = math.log(max(len(learner.config.classes), 2))  # the loss of equal probabilities
     refuse_divergence(learner, phase, train_loss, limit=DIVERGED * guessing)
-    refuse_divergence(learner, phase, valid_loss)
+    refuse_divergence(learner, phase, figures["valid_loss"])
     epoch = len(learner.rows) + 1
     row = {
         "epoch": epoch,
@@ -310,11 +334,20 @@ def finish_epoch(learner: Learner, phase: Phase, lr: float, train_loss: float) -
         "phase": phase.name,
         "lr": lr,
         "train_loss": train_loss,
-        "valid_loss": valid_loss,
-        "error_rate": (logits.argmax(dim=1) != targets).float().mean().item(),
+        **figures,
     }
     learner.rows.append(row)
     return row
+
+
+def measure(learner: Learner, logits: Tensor) -> Row:
+    """Return the mean loss and the share of errors on the valid split; logits: (M, classes)."""
+    targets = learner.data.valid_targets
+    wrong = logits.argmax(dim=1) != targets
+    return {
+        "valid_loss": learner.loss(logits, targets).item(),
+        "error_rate": wrong.float().mean().item(),
+    }
 
 
 def refuse_divergence(learner: Learner, phase: Phase, loss: float, limit: float = math.inf) -> None:
@@ -328,15 +361,12 @@ def refuse_divergence(learner: Learner, phase: Phase, loss: float, limit: float 
     )
 
 
-def share_work(
-    learner: Learner,
-    compute: Callable[[Pictures, ModelConfig, torch.device], Tensor],
-    pictures: Pictures,
-) -> Tensor:
-    """Return the rows that `compute` gives for pictures, (N, ...), the work shared by processes."""
+def judge(learner: Learner, model: nn.Module) -> Tensor:
+    """Return a model's logits of the valid split, (M, classes); processes share the work."""
+    pictures = learner.data.valid
     with torch.no_grad(), autocast(learner.params.precision, learner.device):
         mine = pictures[learner.rank :: learner.world]
-        part = compute(mine, learner.config, learner.device)
+        part = run_in_batches(model, model, mine, learner.config, learner.device)
     return gather_rows(part, len(pictures), learner.device)
 
 
@@ -352,6 +382,7 @@ def save(
             phase=phase.name,
             rows=learner.rows,
             model=learner.model.state_dict(),
+            start=learner.start,
             average=phase.average.state_dict() if phase.average else None,
             optimizer=optimizer.state_dict(),
             scaler=scaler.state_dict(),
@@ -366,15 +397,3 @@ def batch_sizes(n: int, batch_size: int) -> list[int]:
     """
     count = math.ceil(n / batch_size)
     return [n // count + (i < n % count) for i in range(count)]
-
-
-def keep_statistics(model: nn.Module) -> None:
-    """Put every batch-norm layer into eval mode: it keeps its statistics and learns its weights.
-
-    The running statistics come from a million pictures; those of a few small batches are noise,
-    and the model is asked about pictures one at a time. They can also be folded into the
-    convolutions. docs/training.md has the comparison.
-    """
-    for module in model.modules():
-        if isinstance(module, _BatchNorm):
-            module.eval()

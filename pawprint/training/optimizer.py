@@ -45,6 +45,19 @@ def layer_groups(model: nn.Module, lrs: tuple[float, float]) -> list[Group]:
     ]
 
 
+def freeze_first(groups: list[Group], share: float) -> list[Group]:
+    """Switch off the gradients of the first layers; return the groups that go on learning.
+
+    share: of the groups before the head, 0 to 1, rounded down. Nothing is stored for layers without
+    gradients, and nothing is computed backwards through them.
+    """
+    count = int(share * (len(groups) - 1) + 1e-9)
+    for named, _ in groups[:count]:
+        for _, parameter in named:
+            parameter.requires_grad_(False)
+    return groups[count:]
+
+
 def moving_average(decay: float, old: Tensor, new: Tensor, updates: Tensor | int) -> Tensor:
     """Return one step of an exponential moving average, from `old` towards `new`.
 

@@ -100,7 +100,9 @@ class TrainParams(BodyParams, HeadParams, LrParams):
     train_size: int = Field(ge=32, le=1024)
     method: Literal["fine_tune", "fit_one_cycle", "sgdr"]
     freeze_epochs: int = Field(ge=0)
+    freeze_layers: float = Field(ge=0, le=1)
     epochs: int = Field(ge=0)
+    blend: float | Literal["auto"]
     cycle_len: int = Field(ge=1)
     cycle_mult: int = Field(ge=1)
     mixup: float = Field(ge=0, le=10)
@@ -112,6 +114,15 @@ class TrainParams(BodyParams, HeadParams, LrParams):
     @classmethod
     def _train_size(cls, value: object, info: ValidationInfo) -> object:
         return pixels(value, info)
+
+    @field_validator("blend", mode="before")
+    @classmethod
+    def _blend(cls, value: object) -> object:
+        if value == "auto":
+            return value
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:
+            return float(value)
+        raise ValueError("should be a number from 0 to 1, or auto")
 
     @field_validator("cycle_mult")
     @classmethod

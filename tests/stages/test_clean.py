@@ -39,6 +39,7 @@ def found_and_precision(judged: pd.DataFrame, wrong: set[str]) -> tuple[float, f
 
 @pytest.mark.slow
 def test_what_is_planted_in_the_drawn_sample_is_found(project: Project):
+    project.edit(**{"clean.auto": "drop", "clean.threshold": 0.8})
     for name in ("gather", "verify", "split", "features", "clean"):
         project.stage(name)
     data = project.path / "data"

@@ -66,7 +66,7 @@ def kill_after_a_checkpoint(project: Project, name: str) -> None:
 
 
 def test_dvc_repro_takes_a_killed_training_to_the_same_bytes(small: Project):
-    small.edit(**{"train.epochs": 8, "train.ema": 0.9, "train.mixup": 0.2})
+    small.edit(**{"train.epochs": 8, "train.ema": 0.9, "train.blend": "auto"})
     prepare(small)
     whole = train(small, "whole")
     assert not (small.path / "models/.whole.checkpoint").exists()
@@ -101,6 +101,7 @@ def test_two_processes_train_the_model_of_one(small: Project):
     (small.path / "drawn/blue").rename(small.path / "data/own/blue")
     small.edit(**{"train.batch_size": 9, "train.lr": [0.01, 0.01]})  # shares of unequal size
     small.edit(**{"train.mixup": 0.4, "train.class_weights": "balanced"})
+    small.edit(**{"train.freeze_layers": 0.5, "train.blend": "auto"})
     prepare(small)
     train(small, "one")
     torchrun = "-m torch.distributed.run --standalone --nproc-per-node 2 -m stages.train"
@@ -114,7 +115,8 @@ def test_two_processes_train_the_model_of_one(small: Project):
     tables = [pd.read_csv(small.path / f"metrics/{name}.csv") for name in ("one", "two")]
     pd.testing.assert_frame_equal(*tables, rtol=1e-4)
     figures = [read_json(small.path / f"metrics/{name}.json") for name in ("one", "two")]
-    assert figures[0]["train_pictures"] == figures[1]["train_pictures"]
+    for key in ("train_pictures", "blend", "error_rate"):
+        assert figures[0][key] == figures[1][key]
     assert not list((small.path / "models").glob(".*"))
 
 
@@ -135,8 +137,23 @@ def test_a_trained_model_beats_chance(small: Project):
     assert figures["train_pictures"] == 36
 
 
+def test_the_metrics_are_those_of_the_model_that_is_saved(small: Project):
+    small.edit(**{"train.blend": 0.25, "train.epochs": 2, "train.lr": [0.02, 0.02]})
+    prepare(small)
+    said = small.stage("train", *arguments("one"), **ONE_THREAD).stderr
+    figures = read_json(small.path / "metrics/one.json")
+    rows = read_table(small.path / "metrics/one.csv")
+    assert figures["blend"] == 0.25
+    assert figures["valid_loss"] != pytest.approx(float(rows["valid_loss"].iloc[-1]), abs=1e-6)
+    assert f"{figures['error_rate']:.4f} with blend 0.25, the model" in said
+    small.edit(**{"train.epochs": 0})
+    train(small, "head")
+    assert read_json(small.path / "metrics/head.json")["blend"] == 0
+
+
 def test_divergence_is_one_line_that_names_the_learning_rate(small: Project):
     small.edit(**{"train.lr": [10, 10], "train.epochs": 40, "train.label_smoothing": 0.0})
+    small.edit(**{"train.freeze_layers": 0})
     prepare(small)
     assert "set a lower train.lr" in small.failing_stage("train", *arguments("x"))
     assert not (small.path / "models/x.safetensors").exists()

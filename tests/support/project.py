@@ -23,7 +23,7 @@ class Project(ProjectCopy):
         lines = [
             line
             for line in done.stderr.replace("\r", "\n").splitlines()
-            if line.strip() and "%|" not in line
+            if line.strip(" \x1b[A") and "%|" not in line  # bars, and the way back to the upper one
         ]
         assert done.returncode == 1, done.stderr
         assert "Traceback" not in done.stderr

@@ -15,6 +15,8 @@ RECIPE = {
     "freeze_epochs": 1,
     "method": "fine_tune",
     "epochs": 1,
+    "freeze_layers": 0,
+    "blend": 1,
     "cycle_len": 1,
     "cycle_mult": 1,
     "lr": 0.002,

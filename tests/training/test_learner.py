@@ -9,8 +9,10 @@ import torch
 
 from pawprint.params import StageError
 from pawprint.training import learner as module
+from pawprint.training.blend import BLENDS, blend
 from pawprint.training.checkpoint import Checkpoint
-from pawprint.training.inference import run_in_batches
+from pawprint.training.fold import keep_statistics
+from pawprint.training.inference import compute_features, run_in_batches
 from pawprint.training.learner import (
     Learner,
     Phase,
@@ -19,8 +21,10 @@ from pawprint.training.learner import (
     forward_backward,
     frozen_phase,
     full_phase,
-    keep_statistics,
+    judge,
+    measure,
 )
+from pawprint.training.optimizer import layer_groups
 from tests.support.learner import CPU, make_learner, same, trained
 from tests.support.recipe import STILL
 
@@ -85,11 +89,18 @@ class Fragile(Checkpoint):
 @pytest.mark.parametrize("saves", [1, 2, 4])
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"mixup": 0.4, "ema": 0.9, "precision": "bf16", "method": "sgdr"}, {"precision": "fp16"}],
+    [
+        {},
+        {"mixup": 0.4, "ema": 0.9, "precision": "bf16", "method": "sgdr"},
+        {"precision": "fp16"},
+        {"blend": "auto", "freeze_layers": 0.5},
+        {"blend": "auto", "ema": 0.9},
+    ],
 )
 def test_a_training_goes_on_from_any_epoch_to_the_same_bits(tmp_path, monkeypatch, saves, changes):
     path = tmp_path / "models/.x.checkpoint"
-    rows, state = trained(**changes)
+    whole = make_learner(**changes)
+    rows, state = fine_tune(whole), whole.model.state_dict()
     with pytest.raises(Killed):
         fine_tune(make_learner(checkpoint=Fragile(path, "f", saves=saves), **changes))
     again = make_learner(checkpoint=Checkpoint(path, "f"), **changes)
@@ -102,6 +113,7 @@ def test_a_training_goes_on_from_any_epoch_to_the_same_bits(tmp_path, monkeypatc
     monkeypatch.setattr(module, "forward_backward", counted)
     assert fine_tune(again) == rows
     assert same(state, again.model.state_dict())
+    assert again.final == whole.final
     # the epochs before are not trained again: three steps an epoch
     assert len(steps) == 3 * (4 - saves)
 
@@ -187,6 +199,71 @@ def test_the_averaged_weights_are_the_model_that_was_judged():
     assert loss == pytest.approx(rows[-1]["valid_loss"], abs=1e-6)
 
 
+def test_the_blend_lies_on_the_way_from_the_frozen_epochs_to_the_last_one_and_is_judged():
+    start, (rows, end) = trained(epochs=0)[1], trained()
+    learner = make_learner(blend=0.25)
+    assert fine_tune(learner) == rows, "the rows are of the epochs, whatever is blended after them"
+    for name, value in learner.model.state_dict().items():
+        expected = torch.lerp(start[name].double(), end[name].double(), 0.25)
+        assert torch.allclose(value.double(), expected, atol=1e-6)
+    figures = measure(learner, judge(learner, learner.model))
+    assert learner.final == {"blend": 0.25, **figures}
+    assert figures["valid_loss"] != rows[-1]["valid_loss"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"freeze_epochs": 0}, {"ema": 0.9, "freeze_layers": 0.5}, {"lrs": (2e-3, 2e-2)}]
+)
+def test_auto_takes_the_blend_that_errs_least_on_valid(changes):
+    freeze = changes.get("freeze_epochs", 2)
+    start = trained(**{**changes, "epochs": 0})[1]
+    end = trained(**{**changes, "blend": 1})[1]
+    learner = make_learner(**{**changes, "blend": "auto"})
+    fine_tune(learner)
+    errors, final = [], {name: value.clone() for name, value in learner.model.state_dict().items()}
+    for share in BLENDS:
+        blend(learner.model, start, end, share)
+        figures = measure(learner, judge(learner, learner.model))
+        errors.append(figures["error_rate"])
+        if share == learner.final["blend"]:
+            assert figures["error_rate"] == learner.final["error_rate"]
+            # without frozen epochs the start is measured as the others are, not on features
+            assert figures["valid_loss"] == pytest.approx(learner.final["valid_loss"], abs=1e-5)
+            assert same(final, learner.model.state_dict())
+    assert learner.final["error_rate"] == min(errors)
+    assert freeze or learner.final["blend"] != 0
+
+
+def test_without_epochs_of_the_whole_model_there_is_nothing_to_blend():
+    learner = make_learner(epochs=0, blend="auto")
+    fine_tune(learner)
+    assert learner.final == {}
+    assert same(learner.model.state_dict(), trained(epochs=0)[1])
+
+
+@pytest.mark.parametrize("share", [0.5, 1])
+def test_frozen_layers_stay_as_they_are_and_the_others_learn(share):
+    start = trained(epochs=0)[1]
+    learner = make_learner(freeze_layers=share)
+    groups = layer_groups(learner.model, (1e-5, 1e-3))
+    fine_tune(learner)
+    state, count = learner.model.state_dict(), int(share * (len(groups) - 1))
+    for i, (named, _) in enumerate(groups):
+        for name, _ in named:
+            assert torch.equal(start[name], state[name]) == (i < count)
+
+
+def test_nothing_is_computed_backwards_through_frozen_layers():
+    learner, seen = make_learner(freeze_layers=0.5), []
+    phase = full_phase(learner)
+    first = next(module for module in phase.module.modules() if isinstance(module, torch.nn.Conv2d))
+    first.register_forward_hook(lambda _, __, output: seen.append(output.requires_grad))
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    forward_backward(learner, phase.module, phase.inputs, torch.arange(8), scaler)
+    assert seen == [False]
+    assert learner.model.conv_stem.weight.grad is None
+
+
 def test_a_loss_far_above_guessing_has_diverged():
     with pytest.raises(
         StageError, match=r"the loss is .* diverged .*rate of up to 10 .*set a lower train\.lr"
@@ -240,5 +317,6 @@ def test_a_valid_loss_that_is_nan_ends_in_a_line_that_names_the_learning_rate(mo
 
 
 def test_features_that_are_nan_end_in_a_line_that_names_the_weights():
+    learner = spoil(make_learner(), "conv_stem.weight")
     with pytest.raises(StageError, match=r"the model's features are not numbers .*train\.weights"):
-        fine_tune(spoil(make_learner(), "conv_stem.weight"))
+        compute_features(learner.model, learner.data.valid, learner.config, CPU)

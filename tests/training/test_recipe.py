@@ -55,6 +55,12 @@ def test_an_impossible_rate_is_named(value):
         check({**RECIPE, "lr": value}, TrainParams, "train", ROOT / "params.yaml")
 
 
+@pytest.mark.parametrize("blend", [-0.1, 1.1, "half", "", True, None, [0.5], float("nan")])
+def test_an_impossible_blend_is_named(blend):
+    assert "train.blend is" in refused(blend=blend)
+    assert refused(blend=blend).endswith("it should be a number from 0 to 1, or auto")
+
+
 def test_cycles_that_do_not_fill_the_epochs_are_an_error():
     assert recipe(method="sgdr", epochs=7, cycle_len=1, cycle_mult=2)
     assert recipe(method="sgdr", epochs=0)
