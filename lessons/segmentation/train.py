@@ -91,7 +91,7 @@ def main() -> None:
 
     # the new layers alone, then the whole model
     model, normalise = make_model(params, len(codes), device)
-    curve, answers = fit(model, normalise, train, valid, void, params, device)
+    curve, answers = fit(model, normalise, train, valid, void, params)
 
     # side by side with the baseline, and a picture of both truth and answers
     figures = judge(answers, valid.classes, codes, void)
@@ -189,13 +189,13 @@ def fit(
     valid: Pictures,
     void: int,
     params: TrainParams,
-    device: torch.device,
 ) -> tuple[list[dict[str, float]], Tensor]:
     """Train the model; return a row for each epoch, and the answers for valid, (N, H, W).
 
     Both phases, with the encoder frozen and without, are one cycle of learning rate and momentum.
     """
     generator, count = torch.Generator().manual_seed(params.seed), len(train.pixels)
+    device = next(model.parameters()).device
     phases = [True] * params.freeze_epochs + [False] * params.epochs
     curve: list[dict[str, float]] = []
     for epoch, frozen in enumerate(tqdm(phases, desc="train", unit="epoch"), start=1):
@@ -219,7 +219,7 @@ def fit(
             loss.backward()
             optimizer.step()
             total += loss.item() * len(batch)
-        answers, valid_loss = ask(model, normalise, valid, void, params.batch_size, device)
+        answers, valid_loss = ask(model, normalise, valid, void)
         if not np.isfinite(total + valid_loss):
             raise StageError(f"the loss of epoch {epoch} is not a number: lower train.lr")
         row = {"epoch": epoch, "train_loss": total / count, "valid_loss": valid_loss}
@@ -236,26 +236,18 @@ def mirror(pictures: Pictures, batch: Tensor, generator: torch.Generator) -> tup
 
 
 @torch.no_grad()
-def ask(
-    model: Any,
-    normalise: Normalise,
-    valid: Pictures,
-    void: int,
-    batch_size: int,
-    device: torch.device,
-) -> tuple[Tensor, float]:
+def ask(model: Any, normalise: Normalise, valid: Pictures, void: int) -> tuple[Tensor, float]:
     """Return the class of every pixel, (N, H, W), never void, and the mean loss."""
     model.eval()
-    answers, losses = [], []
-    for pixels, classes in zip(
-        valid.pixels.split(batch_size), valid.classes.split(batch_size), strict=True
-    ):
-        logits = model(normalise(pixels.float().to(device))).cpu()
-        losses.append(cross_entropy(logits, classes, ignore_index=void).item() * len(pixels))
-        if void >= 0:
-            logits[:, void] = -torch.inf
-        answers.append(logits.argmax(dim=1))
-    return torch.cat(answers), sum(losses) / len(valid.pixels)
+    logits = []
+    for pixels in valid.pixels.split(16):
+        device = next(model.parameters()).device
+        logits.append(model(normalise(pixels.float().to(device))).cpu())
+    whole = torch.cat(logits)
+    loss = cross_entropy(whole, valid.classes, ignore_index=void).item()
+    if void >= 0:
+        whole[:, void] = -torch.inf
+    return whole.argmax(dim=1), loss
 
 
 def pixel_accuracy(answers: Tensor, classes: Tensor, void: int) -> float:

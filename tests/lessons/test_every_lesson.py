@@ -12,6 +12,7 @@ from pawprint.params import load_yaml
 from tests.support.lessons import LESSONS, Lesson
 from tests.support.project import ROOT
 from tests.support.world import Server
+from tests.test_layout import FILES, imports_of
 
 EXTRAS = {"segmentation": "segmentation_models_pytorch", "titanic": "openpyxl"}
 GATHERED = [name for name in LESSONS if name != "sgd"]
@@ -102,7 +103,7 @@ def test_dvc_runs_every_pipeline_of_the_repository_from_its_root(tmp_path: Path)
     for name in ("sgd", "titanic"):
         needs_extra(name)
         Lesson(tmp_path, name)
-    for library in ("params.py", "tables.py", "watch.py", "sources", "judging"):
+    for library in ("params.py", "tables.py", "watch.py", "pictures", "sources", "judging"):
         target = tmp_path / "pawprint" / library
         target.parent.mkdir(exist_ok=True)
         target.symlink_to(ROOT / "pawprint" / library)
@@ -118,3 +119,33 @@ def test_dvc_runs_every_pipeline_of_the_repository_from_its_root(tmp_path: Path)
     dvc("repro", "-P")
     assert len(list(tmp_path.rglob("dvc.lock"))) == 2
     assert "Running stage" not in dvc("repro", "-P")
+
+
+def code_of(script: Path) -> set[str]:
+    """Every file of the library that a script imports, itself or through others."""
+    found: set[str] = set()
+    waiting = imports_of(script.read_text(encoding="utf-8"), script.stem)
+    while waiting:
+        name = waiting.pop()
+        if name in FILES and name not in found:
+            found.add(name)
+            path = FILES[name]
+            waiting |= imports_of(path.read_text(encoding="utf-8"), name, path.stem == "__init__")
+    return {FILES[name].relative_to(ROOT).as_posix() for name in found}
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_a_lesson_declares_the_code_that_it_imports(name: str):
+    folder = ROOT / "lessons" / name
+    for stage, about in load_yaml(folder / "dvc.yaml")["stages"].items():
+        script = folder / about["cmd"].split()[1]
+        code = code_of(script)
+        if stage == "gather":
+            code |= code_of(folder / "sample.py")
+        declared = [dep.removeprefix("../../") for dep in about["deps"]]
+        assert {each for each in code if not any(within(each, dep) for dep in declared)} == set()
+        assert about["cmd"].split()[1] in about["deps"]
+
+
+def within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder}/")

@@ -53,12 +53,13 @@ def test_mnist_by_hand_and_with_modules_is_the_same_training(lesson):
 def test_mnist_reaches_the_chapters_figures_on_real_digits(lesson):
     mnist = lesson("mnist")
     use_real(mnist, "mnist_sample")
-    mnist.edit(**{"train.epochs": 100})
+    mnist.edit(**{"train.epochs": 40})
     mnist.run()
     valid = read_json(mnist.path / "metrics/mnist.json")["valid"]
-    assert valid["similarity_l2"]["accuracy"] >= 0.94
-    assert valid["linear_by_hand"]["accuracy"] >= 0.96
-    assert valid["net_by_hand"]["high"] >= 0.982
+    wanted = {"similarity_l2": 0.951, "linear_by_hand": 0.968, "net_by_hand": 0.982}
+    for model, figure in wanted.items():  # with a fifteenth of the chapter's pictures
+        assert valid[model]["accuracy"] >= figure - 0.02
+        assert valid[model]["high"] >= figure
 
 
 def test_adults_with_missing_values_and_unseen_categories_are_understood(lesson):
