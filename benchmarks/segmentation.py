@@ -49,7 +49,7 @@ def main() -> None:
         lesson = copy_lesson(Path(temporary), arguments.folder.resolve())
         rows = []
         for seed in arguments.seeds:
-            edit_yaml(lesson / "params.yaml", **{"train.seed": seed})
+            edit_yaml(lesson / "params.yaml", **{"fit.seed": seed})
             seconds = run(lesson, sys.executable, "train.py")
             figures = read_json(lesson / "metrics/segmentation.json")["valid"]
             rows.append({"model": "majority", "seed": seed, **figures["majority"], "seconds": 0.0})
@@ -93,8 +93,8 @@ def run(lesson: Path, *command: str) -> float:
 def judge(lesson: Path) -> dict[str, float]:
     """Return pixel accuracy and mean IoU of the answers that fastai wrote."""
     functions = runpy.run_path(str(lesson / "train.py"))
-    values = load_yaml(lesson / "params.yaml")["train"]
-    params = functions["TrainParams"](**values)
+    values = load_yaml(lesson / "params.yaml")["fit"]
+    params = functions["FitParams"](**values)
     codes = (lesson / "data/raw/codes.txt").read_text().split()
     table = read_table(lesson / "data/split.csv")
     names = table["name"][table["split"] == "valid"].tolist()

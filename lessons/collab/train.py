@@ -23,8 +23,8 @@ TABLE = "data/raw/ratings.csv"
 NEAREST = 5  # films listed for each film
 
 
-class TrainParams(Params):
-    """The section `train` of params.yaml."""
+class FitParams(Params):
+    """The section `fit` of params.yaml."""
 
     seed: int = Field(ge=0, lt=2**32)
     valid_pct: float = Field(gt=0, lt=0.9)
@@ -63,7 +63,7 @@ class Match(nn.Module):
 
 
 def main() -> None:
-    params = load_params("train", TrainParams)
+    params = load_params("fit", FitParams)
     start(ComputeParams(device="cpu", threads=1), params.seed)
 
     # ratings to train on, and ratings held out
@@ -107,7 +107,7 @@ def main() -> None:
             optimizer.step()
             total += loss.item() * len(batch)
         if not np.isfinite(total):
-            raise StageError(f"the loss of epoch {epoch} is not a number: lower train.lr")
+            raise StageError(f"the loss of epoch {epoch} is not a number: lower fit.lr")
         with torch.no_grad():
             answers = model(pairs[valid]).double().numpy()
         losses = {"train_loss": total / len(train), "valid_loss": ((answers - wanted) ** 2).mean()}
@@ -135,7 +135,7 @@ def read_ratings(y_range: list[float]) -> pd.DataFrame:
     for row in table.index[~ratings.between(*y_range)]:
         cell = table.loc[row, "rating"]
         raise StageError(
-            f"{TABLE}, row {row + 1}: rating is {cell!r}; it should lie within train.y_range, "
+            f"{TABLE}, row {row + 1}: rating is {cell!r}; it should lie within fit.y_range, "
             f"{y_range[0]} to {y_range[1]}"
         )
     return table.assign(rating=ratings)

@@ -29,8 +29,8 @@ Model = Callable[[Tensor], Tensor]  # from pictures, (N, 784), to logits, (N,): 
 Step = Callable[[], None]  # moves the weights along their gradients
 
 
-class TrainParams(Params):
-    """The section `train` of params.yaml."""
+class FitParams(Params):
+    """The section `fit` of params.yaml."""
 
     seed: int = Field(ge=0, lt=2**32)
     batch_size: int = Field(ge=1)
@@ -48,7 +48,7 @@ class Digits(NamedTuple):
 
 
 def main() -> None:
-    params = load_params("train", TrainParams)
+    params = load_params("fit", FitParams)
     start(ComputeParams(device="cpu", threads=1), params.seed)
     train, valid = load("train"), load("valid")
 
@@ -93,7 +93,7 @@ def main() -> None:
         models[name] = model
         losses[name], accuracies[name] = fit(model, step, train, valid, params)
         if not np.isfinite(losses[name]).all():
-            raise StageError(f"{name}: the loss is not a number; lower train.linear_lr or net_lr")
+            raise StageError(f"{name}: the loss is not a number; lower fit.linear_lr or net_lr")
     epochs = pd.DataFrame({"epoch": range(1, params.epochs + 1)})
     write_table("metrics/loss.csv", epochs.assign(**losses))
     write_table("metrics/accuracy.csv", epochs.assign(**accuracies))
@@ -139,7 +139,7 @@ def copy_weights(tensors: Sequence[Tensor], module: nn.Module) -> None:
 
 
 def fit(
-    model: Model, step: Step, train: Digits, valid: Digits, params: TrainParams
+    model: Model, step: Step, train: Digits, valid: Digits, params: FitParams
 ) -> tuple[list[float], list[float]]:
     """Train a model; return the mean training loss and the accuracy on valid after each epoch."""
     generator = torch.Generator().manual_seed(params.seed)  # the same batches for every model

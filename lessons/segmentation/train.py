@@ -40,8 +40,8 @@ RAW = Path("data/raw")
 Normalise = Callable[[Tensor], Tensor]  # from pixels, 0 to 255, to what the encoder was made for
 
 
-class TrainParams(Params):
-    """The section `train` of params.yaml."""
+class FitParams(Params):
+    """The section `fit` of params.yaml."""
 
     seed: int = Field(ge=0, lt=2**32)
     valid_pct: float = Field(gt=0, lt=0.9)
@@ -66,7 +66,7 @@ class Pictures:
 
 
 def main() -> None:
-    params = load_params("train", TrainParams)
+    params = load_params("fit", FitParams)
     device = start(load_params("compute", ComputeParams), params.seed)
 
     # the pictures, some of them held out
@@ -117,7 +117,7 @@ def read_codes() -> list[str]:
     return codes
 
 
-def load(names: list[str], classes: int, params: TrainParams) -> Pictures:
+def load(names: list[str], classes: int, params: FitParams) -> Pictures:
     """Return pictures and masks at the model's size; masks keep their classes.
 
     Raises StageError for a picture without a mask, and for a mask with a class too many.
@@ -143,7 +143,7 @@ def load(names: list[str], classes: int, params: TrainParams) -> Pictures:
     return Pictures(torch.from_numpy(np.stack(pixels)), torch.from_numpy(np.stack(masks)))
 
 
-def make_model(params: TrainParams, classes: int, device: torch.device) -> tuple[Any, Normalise]:
+def make_model(params: FitParams, classes: int, device: torch.device) -> tuple[Any, Normalise]:
     """Return a U-Net with a pretrained encoder, and a function that normalises pixels for it.
 
     Raises StageError if there is no such encoder, or no weights.
@@ -156,7 +156,7 @@ def make_model(params: TrainParams, classes: int, device: torch.device) -> tuple
     except Exception as error:  # the hub's client, timm and smp raise many kinds
         reason = " ".join(str(error).split())[:200]
         raise StageError(
-            f"train.encoder is {params.encoder!r}: it cannot be built, or its weights cannot be "
+            f"fit.encoder is {params.encoder!r}: it cannot be built, or its weights cannot be "
             f"fetched ({reason}); tf_efficientnet_lite0 has its weights in a package"
         ) from None
     if package is not None:
@@ -169,7 +169,7 @@ def make_model(params: TrainParams, classes: int, device: torch.device) -> tuple
     return model.to(device), lambda pixels: (pixels / 255 - mean) / std
 
 
-def make_optimizer(model: Any, params: TrainParams, frozen: bool) -> torch.optim.Optimizer:
+def make_optimizer(model: Any, params: FitParams, frozen: bool) -> torch.optim.Optimizer:
     """Return AdamW: the encoder learns slower than the new layers, or, if frozen, not at all."""
     of_encoder = {id(parameter) for parameter in model.encoder.parameters()}
     new = [each for each in model.parameters() if id(each) not in of_encoder]
@@ -188,7 +188,7 @@ def fit(
     train: Pictures,
     valid: Pictures,
     void: int,
-    params: TrainParams,
+    params: FitParams,
 ) -> tuple[list[dict[str, float]], Tensor]:
     """Train the model; return a row for each epoch, and the answers for valid, (N, H, W).
 
@@ -221,7 +221,7 @@ def fit(
             total += loss.item() * len(batch)
         answers, valid_loss = ask(model, normalise, valid, void)
         if not np.isfinite(total + valid_loss):
-            raise StageError(f"the loss of epoch {epoch} is not a number: lower train.lr")
+            raise StageError(f"the loss of epoch {epoch} is not a number: lower fit.lr")
         row = {"epoch": epoch, "train_loss": total / count, "valid_loss": valid_loss}
         curve.append(row | {"pixel_accuracy": pixel_accuracy(answers, valid.classes, void)})
     return curve, answers

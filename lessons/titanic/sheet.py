@@ -32,8 +32,8 @@ FEATURES = 10
 TOP = 3  # the row of the first weight, in the sheets of the models
 
 
-class SheetParams(Params):
-    """The section `train` of params.yaml, which train.py has checked."""
+class FitParams(Params):
+    """The section `fit` of params.yaml, which train.py has checked."""
 
     seed: int
     valid_pct: float
@@ -43,7 +43,7 @@ class SheetParams(Params):
 
 
 def main() -> None:
-    params = load_params("train", SheetParams)
+    params = load_params("fit", FitParams)
     table, start = read_table("data/passengers.csv"), read_table("data/start.csv")
     book = Workbook()
 
@@ -129,7 +129,7 @@ def net_gradients(cells: Cells) -> list[str]:
 def write_steps(
     sheet: Worksheet,
     start: list[tuple[str, str]],
-    params: SheetParams,
+    params: FitParams,
     answer: Callable[[str, Cells], str],
     gradients: Callable[[Cells], list[str]],
 ) -> None:

@@ -27,8 +27,8 @@ FEATURES += ["from S", "from C", "male", "one"]
 Array = NDArray[np.float64]
 
 
-class TrainParams(Params):
-    """The section `train` of params.yaml."""
+class FitParams(Params):
+    """The section `fit` of params.yaml."""
 
     seed: int = Field(ge=0)
     valid_pct: float = Field(gt=0, lt=0.9)
@@ -53,7 +53,7 @@ class Net(NamedTuple):
 
 
 def main() -> None:
-    params = load_params("train", TrainParams)
+    params = load_params("fit", FitParams)
     random = np.random.default_rng(params.seed)
     np.seterr(over="ignore", invalid="ignore")  # a loss without bounds is reported below
 
@@ -81,7 +81,7 @@ def main() -> None:
         row |= judge("net", answer(train.x, net), train.y)
         row |= judge("net_valid", answer(valid.x, net), valid.y)
         if not np.isfinite(list(row.values())).all():
-            raise StageError(f"the loss has no bounds after {step} steps; lower train.lr")
+            raise StageError(f"the loss has no bounds after {step} steps; lower fit.lr")
         rows.append(row)
         linear = linear - params.lr * linear_gradient(train, linear)
         gradients = net_gradients(train, net)

@@ -38,7 +38,7 @@ def test_sgd_says_that_the_rate_is_too_high(lesson):
 
 def test_mnist_by_hand_and_with_modules_is_the_same_training(lesson):
     mnist = lesson("mnist")
-    mnist.edit(**{"gather.size": 300, "train.epochs": 20})
+    mnist.edit(**{"gather.size": 300, "fit.epochs": 20})
     mnist.run()
     losses = pd.read_csv(mnist.path / "metrics/loss.csv")
     for model in ("linear", "net"):
@@ -53,7 +53,7 @@ def test_mnist_by_hand_and_with_modules_is_the_same_training(lesson):
 def test_mnist_reaches_the_chapters_figures_on_real_digits(lesson):
     mnist = lesson("mnist")
     use_real(mnist, "mnist_sample")
-    mnist.edit(**{"train.epochs": 40})
+    mnist.edit(**{"fit.epochs": 40})
     mnist.run()
     valid = read_json(mnist.path / "metrics/mnist.json")["valid"]
     wanted = {"similarity_l2": 0.951, "linear_by_hand": 0.968, "net_by_hand": 0.982}
@@ -127,7 +127,7 @@ def test_adults_reach_the_lessons_accuracy_with_all_three_models(lesson):
 @pytest.mark.slow
 def test_films_are_rated_better_than_by_the_means_of_user_and_film(lesson, source):
     collab = lesson("collab")
-    collab.edit(**{"gather.size": 6000, "train.epochs": 10})
+    collab.edit(**{"gather.size": 6000, "fit.epochs": 10})
     if source != "sample":
         use_real(collab, source)
     collab.run()
@@ -151,9 +151,9 @@ def test_a_film_and_a_user_that_only_the_held_out_ratings_have_are_answered(less
 
 def test_a_rating_outside_the_range_is_one_line(lesson):
     collab = lesson("collab")
-    collab.edit(**{"train.y_range": [0.5, 3.0]})
+    collab.edit(**{"fit.y_range": [0.5, 3.0]})
     collab.run("gather")
-    assert "train.y_range" in collab.fail("train")
+    assert "fit.y_range" in collab.fail("train")
 
 
 @pytest.mark.slow

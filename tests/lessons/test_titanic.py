@@ -74,7 +74,7 @@ def test_the_gradients_are_those_of_small_differences(titanic):
 
 
 def test_both_models_learn_and_are_held_against_what_they_must_beat(titanic):
-    titanic.edit(**{"gather.size": 400, "train.steps": 100, "train.hidden": 4})
+    titanic.edit(**{"gather.size": 400, "fit.steps": 100, "fit.hidden": 4})
     titanic.run("gather", "train")
     steps = steps_of(titanic)
     for model in ("linear", "net"):
@@ -100,6 +100,6 @@ def test_a_table_that_is_not_the_passengers_is_one_line(titanic, old, new, expec
 
 
 def test_steps_that_are_too_long_are_one_line_that_names_the_rate(titanic):
-    titanic.edit(**{"train.lr": 50.0, "train.steps": 300})
+    titanic.edit(**{"fit.lr": 50.0, "fit.steps": 300})
     titanic.run("gather")
-    assert "lower train.lr" in titanic.fail("train")
+    assert "lower fit.lr" in titanic.fail("train")

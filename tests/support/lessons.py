@@ -1,5 +1,6 @@
 """A lesson in a folder of its own, whose stages run as dvc.yaml says."""
 
+import gzip
 import hashlib
 import io
 import os
@@ -23,17 +24,17 @@ LESSONS = ("segmentation", "tabular", "collab", "text", "mnist", "titanic", "sgd
 SMALL: dict[str, dict[str, object]] = {
     "segmentation": {
         "gather.size": 12,
-        "train.width": 64,
-        "train.height": 64,
-        "train.epochs": 1,
+        "fit.width": 64,
+        "fit.height": 64,
+        "fit.epochs": 1,
         "compute.device": "cpu",
         "compute.threads": 1,
     },
     "tabular": {"gather.size": 500, "net.epochs": 2},
-    "collab": {"gather.size": 1500, "train.epochs": 2},
+    "collab": {"gather.size": 1500, "fit.epochs": 2},
     "text": {"gather.size": 120, "baseline.words": [1], "baseline.inverse_penalty": [3, 10]},
-    "mnist": {"gather.size": 80, "train.epochs": 3},
-    "titanic": {"gather.size": 60, "train.steps": 4, "train.hidden": 2},
+    "mnist": {"gather.size": 80, "fit.epochs": 3},
+    "titanic": {"gather.size": 60, "fit.steps": 4, "fit.hidden": 2},
     "sgd": {"fit.steps": 5},
 }
 
@@ -115,11 +116,12 @@ class Lesson:
 
 
 def pack(files: dict[str, bytes], mode: str) -> bytes:
-    """An archive of the files."""
+    """A tar of the files; gzipped, without today's date, if the mode is w:gz."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as archive:
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
+    content = buffer.getvalue()
+    return gzip.compress(content, mtime=0) if mode == "w:gz" else content
