@@ -226,7 +226,10 @@ def refuse_change(found: Lock, lock: Lock) -> None:
 
 
 def store(files: list[File]) -> None:
-    """Write the files to data/raw, and remove all others there."""
+    """Write the files to data/raw, and remove all others there.
+
+    Raises StageError for a name that cannot be a file, or if the disk is full.
+    """
     names = {name for name, _ in files}
     for path in sorted(RAW.rglob("*"), reverse=True):
         if path.is_dir() and not path.is_symlink():
@@ -235,7 +238,10 @@ def store(files: list[File]) -> None:
         elif path.relative_to(RAW).as_posix() not in names:
             path.unlink()
     for name, content in files:
-        write_bytes(RAW / name, content)
+        try:
+            write_bytes(RAW / name, content)
+        except OSError as error:
+            raise StageError(f"{RAW / name} cannot be written: {error.strerror}") from None
 
 
 if __name__ == "__main__":

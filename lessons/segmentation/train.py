@@ -83,6 +83,10 @@ def main() -> None:
     train = load([names[i] for i in known], len(codes), params)
     valid = load([names[i] for i in held_out], len(codes), params)
 
+    for split, pictures in (("train", train), ("valid", valid)):
+        if (pictures.classes == void).all():
+            raise StageError(f"{RAW}/labels: all pixels of the {split} split are {params.void}")
+
     # what the model must beat: at each place, the class that is most frequent there
     votes = torch.stack([(train.classes == code).sum(dim=0) for code in range(len(codes))])
     if void >= 0:
@@ -95,16 +99,14 @@ def main() -> None:
 
     # side by side with the baseline, and a picture of both truth and answers
     figures = judge(answers, valid.classes, codes, void)
+    keys = ("pixel_accuracy", "mean_iou")
     both = {"majority": majority, "unet": figures}
-    summary = {
-        name: {key: each[key] for key in ("pixel_accuracy", "mean_iou")}
-        for name, each in both.items()
-    }
+    summary = {name: {key: each[key] for key in keys} for name, each in both.items()}
     write_json("metrics/segmentation.json", {"pictures": len(held_out), "valid": summary})
     curves = pd.DataFrame(curve).assign(majority=majority["pixel_accuracy"])
     write_table("metrics/curve.csv", curves)
-    rows = [{"class": name, "iou": iou} for name, iou in figures["classes"].items()]
-    write_table("metrics/classes.csv", pd.DataFrame(rows))
+    classes = pd.DataFrame(figures["classes"].items(), columns=["class", "iou"])
+    write_table("metrics/classes.csv", classes)
     write_bytes("plots/masks.png", draw(valid, answers, void))
 
 
@@ -239,11 +241,8 @@ def mirror(pictures: Pictures, batch: Tensor, generator: torch.Generator) -> tup
 def ask(model: Any, normalise: Normalise, valid: Pictures, void: int) -> tuple[Tensor, float]:
     """Return the class of every pixel, (N, H, W), never void, and the mean loss."""
     model.eval()
-    logits = []
-    for pixels in valid.pixels.split(16):
-        device = next(model.parameters()).device
-        logits.append(model(normalise(pixels.float().to(device))).cpu())
-    whole = torch.cat(logits)
+    device, parts = next(model.parameters()).device, valid.pixels.split(16)
+    whole = torch.cat([model(normalise(pixels.float().to(device))).cpu() for pixels in parts])
     loss = cross_entropy(whole, valid.classes, ignore_index=void).item()
     if void >= 0:
         whole[:, void] = -torch.inf

@@ -93,8 +93,9 @@ def mean_squared_error(fitted: Tensor, speed: Tensor) -> Tensor:
 
 
 def draw(time: Tensor, speed: Tensor, curves: list[Tensor]) -> bytes:
-    """Return a PNG of the measurements and of the curve after 0, 1, … all steps, side by side."""
-    shown = sorted({round(i * (len(curves) - 1) / 3) for i in range(4)})
+    """Return a PNG of the measurements and of the curve after 0, 1, 5 and all steps."""
+    last = len(curves) - 1
+    shown = sorted({min(step, last) for step in (0, 1, 5, last)})
     figure = Figure(figsize=(12, 3), layout="constrained")
     places = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, step in zip(places, shown, strict=True):

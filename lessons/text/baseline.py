@@ -9,6 +9,8 @@ Source: Wang and Manning, "Baselines and bigrams", ACL 2012.
 """
 
 import itertools
+import re
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -30,16 +32,16 @@ SHOWN = 20  # terms for each side in data/terms.csv
 class BaselineParams(Params):
     """The section `baseline` of params.yaml."""
 
-    words: list[int] = Field(min_length=1)
-    min_reviews: list[int] = Field(min_length=1)
-    inverse_penalty: list[float] = Field(min_length=1)
+    words: list[Annotated[int, Field(ge=1, le=5)]] = Field(min_length=1)
+    min_reviews: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
+    inverse_penalty: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)
     folds: int = Field(ge=2, le=20)
     seed: int = Field(ge=0, lt=2**32)
 
 
 def main() -> None:
     params = load_params("baseline", BaselineParams)
-    table = read_reviews()
+    table = read_reviews(params.folds)
     is_test = (table["is_valid"] == "True").to_numpy()
     train, test = table[~is_test], table[is_test]
     y = (train["label"] == "positive").to_numpy()
@@ -50,8 +52,7 @@ def main() -> None:
     for words, min_reviews, c in itertools.product(
         params.words, params.min_reviews, params.inverse_penalty
     ):
-        model = make_model(words, min_reviews, c)
-        said = cross_val_predict(model, train["text"], y, cv=folds, method="predict_proba")[:, 1]
+        said = ask_by_folds(make_model(words, min_reviews, c), train["text"], y, folds)
         row = {"words": words, "min_reviews": min_reviews, "inverse_penalty": c}
         choice.append(row | {"log_loss": log_loss(y, said), "accuracy": ((said > 0.5) == y).mean()})
     write_table("metrics/choice.csv", pd.DataFrame(choice))
@@ -72,7 +73,7 @@ def main() -> None:
     write_table("data/answers.csv", table)
 
 
-def read_reviews() -> pd.DataFrame:
+def read_reviews(folds: int) -> pd.DataFrame:
     """Return the reviews. Raises StageError for a table without its columns, or an odd cell."""
     table = read_table(TABLE)
     for name, allowed in (("label", ["negative", "positive"]), ("is_valid", ["False", "True"])):
@@ -85,11 +86,27 @@ def read_reviews() -> pd.DataFrame:
                 f"{' or '.join(allowed)}"
             )
     counts = table.groupby(["is_valid", "label"]).size()
-    if len(counts) < 4 or counts.min() < 5:
+    if len(counts) < 4 or counts.min() < folds:
         raise StageError(
-            f"{TABLE}: needs 5 reviews of each label, with is_valid True and False each"
+            f"{TABLE}: needs {folds} reviews of each label to train on, for as many folds, and as "
+            "many for the test"
         )
     return table
+
+
+def ask_by_folds(
+    model: Pipeline, texts: pd.Series, y: np.ndarray, folds: StratifiedKFold
+) -> np.ndarray:
+    """Return the probability of positive for each review, by a model that has not seen it.
+
+    Raises StageError if no term is in enough reviews.
+    """
+    try:
+        return cross_val_predict(model, texts, y, cv=folds, method="predict_proba")[:, 1]
+    except ValueError as error:
+        if not re.search("no terms remain|vocabulary|min_df", str(error)):
+            raise
+        raise StageError(f"{TABLE}: {error}; lower baseline.min_reviews") from None
 
 
 def make_model(words: int, min_reviews: int, inverse_penalty: float) -> Pipeline:

@@ -129,8 +129,11 @@ def features(table: pd.DataFrame, count: int) -> Array:
 
     A missing age is the median of the train split's; all ages are divided by the largest there. The
     third class and the port Q have no column of their own: they are where the others are 0.
+    Raises StageError if no age is known.
     """
     age = pd.to_numeric(table["Age"])
+    if not age[:count].max() > 0:
+        raise StageError("data/raw/titanic.csv: needs an age above 0 in the rows to train on")
     age = age.fillna(age[:count].median()) / age[:count].max()
     columns = [
         table["SibSp"].astype(float),

@@ -246,3 +246,19 @@ def test_pictures_without_their_masks_are_one_line(lesson, break_it, expected):
     segmentation.run("gather")
     break_it(segmentation.path / "data/raw")
     assert expected in segmentation.fail("train")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"baseline.min_reviews": [500]}, "lower baseline.min_reviews"),
+        ({"baseline.words": [0]}, "baseline.words.0"),
+        ({"baseline.inverse_penalty": [-1.0]}, "baseline.inverse_penalty.0"),
+        ({"baseline.folds": 20, "gather.size": 60}, "needs 20 reviews"),
+    ],
+)
+def test_settings_that_no_review_can_meet_are_one_line(lesson, changes, expected):
+    text = lesson("text")
+    text.edit(**changes)
+    text.run("gather")
+    assert expected in text.fail("baseline")

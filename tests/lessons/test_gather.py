@@ -120,3 +120,13 @@ def test_a_lock_that_is_not_understood_is_kept_and_named(collab):
     lock.write_text("path;bytes\n")
     assert "gathered.csv, line 1" in collab.fail("gather")
     assert lock.read_text() == "path;bytes\n"
+
+
+def test_a_name_that_cannot_be_a_file_is_one_line(lesson):
+    mnist = lesson("mnist")
+    files = mnist.sample()
+    with Server({}) as server:
+        mnist.serve(server, {**files, f"train/3/{'x' * 300}.png": b"1"})
+        assert "cannot be written" in mnist.fail("gather")
+        mnist.serve(server, {**files, "train/3/0000.png/inside.png": b"1"})
+        assert "cannot be written" in mnist.fail("gather")
