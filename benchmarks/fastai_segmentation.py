@@ -8,6 +8,7 @@ and data/split.csv, writes answers.npy, the class of every pixel of the valid sp
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ def main(seed: int, weights: str) -> None:
     table = pd.read_csv("data/split.csv", dtype=str)
     valid = [f"{name}.png" for name in table["name"][table["split"] == "valid"]]
     codes = (RAW / "codes.txt").read_text().split()
-    whole = timm.create_model(ARCH, pretrained=True, pretrained_cfg_overlay={"file": weights})
+    whole: Any = timm.create_model(ARCH, pretrained=True, pretrained_cfg_overlay={"file": weights})
     config = whole.pretrained_cfg
 
     def encoder(*_: object, **__: object) -> nn.Module:
