@@ -3,13 +3,15 @@
     python -m benchmarks.gather    downloads, beside a single client and a plain thread pool
     python -m benchmarks.verify    decoding and resizing, beside fastai's
     python -m benchmarks.train     fine-tuning, beside fastai's; or ours alone on many pictures
+    python -m benchmarks.segmentation    a class for every pixel, beside fastai's unet_learner
     python -m benchmarks.predict   answers of the exported model, beside fastai's
     python -m benchmarks.serve     `pawprint serve` under load
     python -m benchmarks.none_of_these    scores that tell pictures of something else apart
     python -m benchmarks.scale     every stage and DVC itself on 25,000 pictures
 
 The other modules are parts of these: `project` (a copy of the project to run stages in), `clock`
-(seconds and memory), and `fastai_train`, `fastai_predict` and `ours_train`, which run in processes
-of their own. fastai is needed by verify, train and predict, and by nothing else in the project.
+(seconds and memory), and `fastai_train`, `fastai_segmentation`, `fastai_predict` and `ours_train`,
+which run in processes of their own. fastai is needed by verify, train, segmentation and predict,
+and by nothing else in the project.
 Seconds differ from machine to machine; only ratios measured in one run can be compared.
 """
