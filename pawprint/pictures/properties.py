@@ -57,10 +57,11 @@ def measure(image: Image.Image, full: tuple[int, int]) -> dict[str, float]:
     cleanvision's.
     """
     small = image.copy()
-    small.thumbnail((MEASURED, MEASURED))
+    small.thumbnail((MEASURED, MEASURED), Image.Resampling.BOX)
     values: dict[str, float] = {}
-    for each in MEASURES:
-        values |= {name: float(value) for name, value in each.calculate(small).items()}
+    # brightness in detail costs most and changes least
+    for each, image_of in zip(MEASURES, (small.reduce(2), small), strict=True):
+        values |= {name: float(value) for name, value in each.calculate(image_of).items()}
     values["sharpness"] = sharpness_of(small.convert("L"))
     values["grey"] = float(is_grey(small))
     values["size"] = math.sqrt(full[0] * full[1])
