@@ -156,7 +156,10 @@ def table(rows: list[dict], side: str) -> str:
     trainings = frame.groupby(["folder", "seed", "recipe"], sort=False)
     chosen = pd.DataFrame([min(each.to_dict("records"), key=rank) for _, each in trainings])
     sums["auto"] = chosen.groupby("recipe")[side].sum()
-    lines = [" | ".join(["| recipe", *map(str, sums.columns)]) + " |", "|---" * 7 + "|"]
+    lines = [
+        " | ".join(["| recipe", *map(str, sums.columns)]) + " |",
+        "|---" * (len(sums.columns) + 1) + "|",
+    ]
     for name, row in sums.iterrows():
         lines.append(" | ".join([f"| {name}", *(str(int(wrong)) for wrong in row)]) + " |")
     return "\n".join(lines)
