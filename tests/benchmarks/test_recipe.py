@@ -1,4 +1,4 @@
-"""The table of recipes counts wrong pictures, and its recipes are ones that params.yaml may hold."""
+"""The table of recipes counts wrong pictures, and params.yaml may hold every recipe."""
 
 import pytest
 
