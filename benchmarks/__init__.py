@@ -4,6 +4,7 @@
     python -m benchmarks.verify    decoding and resizing, beside fastai's
     python -m benchmarks.train     fine-tuning, beside fastai's; or ours alone on many pictures
     python -m benchmarks.segmentation    a class for every pixel, beside fastai's unet_learner
+    python -m benchmarks.recipe    recipes of fine-tuning, by their errors on folders of photos
     python -m benchmarks.predict   answers of the exported model, beside fastai's
     python -m benchmarks.serve     `pawprint serve` under load
     python -m benchmarks.none_of_these    scores that tell pictures of something else apart

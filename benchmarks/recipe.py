@@ -1,0 +1,169 @@
+"""Compare recipes of fine-tuning by the pictures they get wrong, on folders of photos.
+
+    python -m benchmarks.recipe FOLDER… --seeds 42 43 44      # FOLDER: one folder per class
+
+Each recipe is params.yaml with a few values of the section `train` changed; RECIPES lists them,
+and --recipes names some of them. Every seed draws its own split and its own training. After each
+training the weights at 0, 1/4, 1/2, 3/4 and all of the way from the frozen epochs' end to the last
+one are asked: 0 is the frozen head, 1 the last epoch, and `auto` what `train.blend: auto` takes. If
+a training diverges, all its pictures count as wrong.
+
+The table counts wrong pictures of valid, summed over folders and seeds. Choose by it; then look at
+test once, with --test. --results keeps every row, so a benchmark that was stopped goes on. It runs
+on a GPU if there is one (compute.device: auto). docs/training.md has the table of four folders.
+"""
+
+import argparse
+import math
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from benchmarks.project import ProjectCopy
+from benchmarks.train import make_project
+from pawprint.params import StageError, check, load_params, load_yaml
+from pawprint.pictures.batches import load_pictures
+from pawprint.tables import read_table, write_table
+from pawprint.training.blend import BLENDS, blend, copy_weights, rank
+from pawprint.training.device import ComputeParams, start
+from pawprint.training.inference import predict_probabilities
+from pawprint.training.learner import Learner, fine_tune, judge, measure
+from pawprint.training.lr import first_and_head
+from pawprint.training.model import load_body
+from pawprint.training.recipe import TrainParams
+from stages.train import load_data
+
+ALL = {"freeze_layers": 0}  # every layer learns
+RECIPES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "3 epochs": {"epochs": 3},
+    "2 epochs": {"epochs": 2},
+    "weight decay 0.3": {"weight_decay": 0.3},
+    "3 epochs, batches of 16": {"epochs": 3, "batch_size": 16},
+    "three stages frozen": {"freeze_layers": 0.375},
+    "all layers": ALL,
+    "all layers, rate 1e-3": {**ALL, "lr": 1e-3},
+    "all layers, rate 8e-3": {**ALL, "lr": 8e-3},
+    "all layers, fit_one_cycle": {**ALL, "method": "fit_one_cycle"},
+    "all layers, weight decay 0.3": {**ALL, "weight_decay": 0.3},
+    "all layers, label smoothing 0": {**ALL, "label_smoothing": 0.0},
+    "all layers, label smoothing 0.2": {**ALL, "label_smoothing": 0.2},
+    "all layers, mixup 0.2": {**ALL, "mixup": 0.2},
+    "all layers, batches of 16": {**ALL, "batch_size": 16},
+    "all layers, batches of 64": {**ALL, "batch_size": 64},
+    "all layers, crops from 0.35": {**ALL, "augment": {"min_scale": 0.35}},
+    "all layers, crops from 0.75": {**ALL, "augment": {"min_scale": 0.75}},
+    "all layers, augment.mult 0.5": {**ALL, "augment": {"mult": 0.5}},
+    "all layers, ema 0.97": {**ALL, "ema": 0.97},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
+    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
+    parser.add_argument("--test", action="store_true", help="also count the errors on test")
+    parser.add_argument("--results", type=Path, help="a CSV file of rows: read, and added to")
+    arguments = parser.parse_args()
+    kept = arguments.results and arguments.results.resolve()
+    rows = pd.read_csv(kept).to_dict("records") if kept and kept.exists() else []
+    known = {(row["folder"], row["seed"], row["recipe"]) for row in rows}
+    with tempfile.TemporaryDirectory() as temporary:
+        for folder in map(Path.resolve, arguments.folders):
+            todo = [
+                (seed, name)
+                for seed in arguments.seeds
+                for name in arguments.recipes
+                if (str(folder), seed, name) not in known
+            ]
+            if not todo:
+                continue
+            project = make_project(Path(temporary) / str(len(known)), folder)
+            project.edit(**{"compute.device": "auto"})
+            project.stage("features")
+            os.chdir(project.path)
+            for seed, name in todo:
+                split(project, seed)
+                found = try_recipe(RECIPES[name], seed)
+                rows += [{"folder": str(folder), "seed": seed, "recipe": name, **r} for r in found]
+                known.add((str(folder), seed, name))
+                if kept:
+                    write_table(kept, pd.DataFrame(rows))
+    asked = [
+        row
+        for row in rows
+        if Path(row["folder"]) in [folder.resolve() for folder in arguments.folders]
+        and row["seed"] in arguments.seeds
+        and row["recipe"] in arguments.recipes
+    ]
+    for side in ("valid", "test") if arguments.test else ("valid",):
+        print(f"wrong pictures of {side}\n\n{table(asked, side)}\n")
+
+
+def split(project: ProjectCopy, seed: int) -> None:
+    """Draw the split of a seed, as if no picture had had a side before."""
+    project.edit(**{"split.seed": seed})
+    Path("data/sides.csv").unlink(missing_ok=True)
+    project.stage("split")
+
+
+def try_recipe(changes: dict[str, Any], seed: int) -> list[dict[str, float]]:
+    """Train in the project of the working directory; return a row of figures per blend."""
+    section = load_yaml(Path("params.yaml"))["train"]
+    augment = section["augment"] | changes.get("augment", {})
+    section |= {"seed": seed, **changes, "augment": augment, "blend": 1}
+    params = check(section, TrainParams, "train", Path("params.yaml"))
+    if isinstance(params.lr, str):
+        raise SystemExit("benchmarks.recipe: set a number as train.lr in params.yaml")
+    device = start(load_params("compute", ComputeParams), seed)
+    pictures = read_table("data/split.csv")
+    model, config = load_body(sorted(pictures["label"].unique()))
+    data = load_data(pictures[pictures["split"] != "test"], config)
+    test = pictures[pictures["split"] == "test"]
+    rule = (config.size, config.resize, config.interpolation)
+    held_out = load_pictures(test["path"].tolist(), *rule)
+    truth = torch.tensor([config.classes.index(label) for label in test["label"]])
+    learner = Learner(model, config, data, params, first_and_head(params.lr), device)
+    try:
+        fine_tune(learner)
+    except StageError as error:
+        print(f"benchmarks.recipe: {error}", file=sys.stderr)
+        lost = {"error_rate": 1.0, "valid_loss": math.inf, "valid": len(data.valid)}
+        return [{"blend": share, **lost, "test": len(test)} for share in BLENDS]
+    end, rows = copy_weights(model), []
+    for share in BLENDS:
+        blend(model, learner.start, end, share)
+        figures = measure(learner, judge(learner, model))
+        answers = predict_probabilities(model, held_out, config, device).argmax(dim=1)
+        wrong = {"valid": round(figures["error_rate"] * len(data.valid))}
+        wrong["test"] = int((answers != truth).sum())
+        rows.append({"blend": share, **figures, **wrong})
+    return rows
+
+
+def table(rows: list[dict], side: str) -> str:
+    """Return a table of wrong pictures, a row per recipe and a column per blend."""
+    frame = pd.DataFrame(rows)
+    sums = frame.pivot_table(side, "recipe", "blend", aggfunc="sum", sort=False)
+    trainings = frame.groupby(["folder", "seed", "recipe"], sort=False)
+    chosen = pd.DataFrame([min(each.to_dict("records"), key=rank) for _, each in trainings])
+    sums["auto"] = chosen.groupby("recipe")[side].sum()
+    lines = [
+        " | ".join(["| recipe", *map(str, sums.columns)]) + " |",
+        "|---" * (len(sums.columns) + 1) + "|",
+    ]
+    for name, row in sums.iterrows():
+        lines.append(" | ".join([f"| {name}", *(str(int(wrong)) for wrong in row)]) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
