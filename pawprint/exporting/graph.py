@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pawprint.exporting.padding import with_constant_pads
 from pawprint.exporting.temperature import fit_temperature
 from pawprint.judging.none_of_these import evenly_spaced
 from pawprint.params import StageError
@@ -96,11 +97,12 @@ def build_graph(
 def to_onnx(graph: ExportGraph, size: int) -> bytes:
     """Return the graph as ONNX, for batches of any number. The same weights give the same bytes."""
     buffer: Any = io.BytesIO()  # taken by the exporter, though not by its types
+    pictures = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own notes about tracing and its newer exporter
         torch.onnx.export(
-            graph,
-            (torch.zeros(2, size, size, 3, dtype=torch.uint8),),
+            with_constant_pads(graph, pictures),
+            (pictures,),
             buffer,
             input_names=["pictures"],
             output_names=list(OUTPUTS),
