@@ -15,13 +15,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from pawprint.commands import compare, exported
-from pawprint.commands.compare import (
+from pawprint.commands.compare import count_parameters, explain_failure, name_of
+from pawprint.commands.compare_table import (
     Compared,
-    count_parameters,
-    explain_failure,
     family_of,
     markdown,
-    name_of,
     plot,
 )
 from pawprint.judging.errors import error_rate
