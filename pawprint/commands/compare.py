@@ -1,9 +1,9 @@
 """`pawprint compare`: which architecture is best on your own pictures? Error against speed.
 
-Each architecture runs from split to export as a DVC experiment of its own, with everything else as
-params.yaml says, in a temporary folder: yours stays as it is. `dvc exp apply compare-ARCH` then
-takes the one you choose. After Howard's notebook "Which image models are best?", which plots timm's
-ImageNet figures.
+Each architecture runs from split and features to export as a DVC experiment of its own, with
+everything else as params.yaml says, in a temporary folder: yours stays as it is. `dvc exp apply
+compare-ARCH` then takes the one you choose. After Howard's notebook "Which image models are best?",
+which plots timm's ImageNet figures.
 
 All architectures are judged on the same pictures: the errors are those of the model trained on the
 table as gathered, because cleaning takes out other pictures for each. Choose by the valid split;
@@ -40,6 +40,7 @@ from pawprint.commands.compare_table import (
 )
 
 FIRST_SEED = 42
+FROM = ("split", "features")  # the stages with which experiments begin
 ROUNDS, CALLS = 5, 10  # in each round a model is asked so often; the median of all counts
 NUMBERS = {"F64", "F32", "F16", "BF16"}  # the types of safetensors that hold parameters
 
@@ -169,7 +170,7 @@ def run_experiment(arch: str, seed: int | None = None) -> str:
         changes += ["--set-param", f"train.seed={seed}"]
     dvc("exp", "remove", "--quiet", name)
     process = subprocess.Popen(
-        dvc_command(*("exp", "run", "--temp", "--name", name, *changes, "--downstream", "split")),
+        dvc_command("exp", "run", "--temp", "--name", name, *changes, "--downstream", *FROM),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=environment(),

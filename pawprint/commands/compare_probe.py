@@ -101,7 +101,7 @@ def probe(archs: list[str], control: bool) -> int:
             found.append(probe_one(recipe, random, rows, device))
         except (StageError, RuntimeError) as error:
             failed += 1
-            reason = " ".join(str(error).split())
+            reason = " ".join(str(error).split())[:300]
             print(f"pawprint: {arch + RANDOM * random} is left out: {reason}", file=sys.stderr)
     if found:
         found.sort(key=lambda each: (each.wrong.sum(), each.seconds))
