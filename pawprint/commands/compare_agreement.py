@@ -1,6 +1,5 @@
 """How well a ranking by probing agrees with the ranking of trained models, in plain words."""
 
-import math
 from itertools import combinations
 from pathlib import Path
 
@@ -29,12 +28,11 @@ def read_trained(path: Path) -> dict[str, float]:
         raise StageError(f"{path} is missing; `pawprint compare ARCH…` trains and writes it")
     try:
         table = read_table(path, valid_error=float)
-        errors = dict(zip(table["arch"], table["valid_error"], strict=True))
-    except (StageError, KeyError):
-        errors = {"": math.nan}
-    if not all(0 <= error <= 1 for error in errors.values()):
-        raise StageError(f"{path} is damaged; `pawprint compare ARCH…` writes it again")
-    return errors
+        if not table["valid_error"].between(0, 1).all():  # False if there is a NaN
+            raise ValueError
+        return dict(zip(table["arch"], table["valid_error"], strict=True))
+    except (StageError, KeyError, ValueError):
+        raise StageError(f"{path} is damaged; `pawprint compare ARCH…` writes it again") from None
 
 
 def describe_agreement(probed: dict[str, float], trained: dict[str, float]) -> str:
