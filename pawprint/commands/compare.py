@@ -1,17 +1,19 @@
 """`pawprint compare`: which architecture is best on your own pictures? Error against speed.
 
-Each architecture runs from split to export as a DVC experiment of its own, with everything else as
-params.yaml says, in a temporary folder: yours stays as it is. `dvc exp apply compare-ARCH` then
-takes the one you choose. After Howard's notebook "Which image models are best?", which plots timm's
-ImageNet figures.
+Each architecture runs from split and features to export as a DVC experiment of its own, with
+everything else as params.yaml says, in a temporary folder: yours stays as it is. `dvc exp apply
+compare-ARCH` then takes the one you choose. After Howard's notebook "Which image models are best?",
+which plots timm's ImageNet figures.
 
 All architectures are judged on the same pictures: the errors are those of the model trained on the
 table as gathered, because cleaning takes out other pictures for each. Choose by the valid split;
 the test split is for saying how good the choice is, once.
+
+`--seeds N` trains each N times, on the same splits: only `train.seed` differs. `--probe` trains
+none: pawprint/commands/compare_probe.py.
 """
 
 import argparse
-import csv
 import json
 import os
 import re
@@ -20,86 +22,110 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pawprint.judging.errors import describe_error
+from pawprint.commands.compare_table import (
+    OUT,
+    READABLE,
+    Compared,
+    family_of,
+    markdown,
+    over_seeds,
+    write_results,
+    write_seeds,
+)
 
-OUT = Path("compare")
+FIRST_SEED = 42
+FROM = ("split", "features")  # the stages with which experiments begin
 ROUNDS, CALLS = 5, 10  # in each round a model is asked so often; the median of all counts
 NUMBERS = {"F64", "F32", "F16", "BF16"}  # the types of safetensors that hold parameters
-READABLE = ("error_rate", "low", "high", "pictures")  # of an error, as columns of the table
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One architecture.
-
-    seconds: that the exported model takes for one picture, decoded and of the right size, on this
-    machine. valid, test: errors as `pawprint.judging.errors.error_rate` gives them.
-    """
-
-    arch: str
-    family: str
-    parameters: int
-    seconds: float
-    valid: dict[str, float]
-    test: dict[str, float]
-
-    def cells(self) -> dict[str, object]:
-        """Return the row as columns of a table."""
-        cells: dict[str, object] = {
-            "arch": self.arch,
-            "family": self.family,
-            "parameters": self.parameters,
-            "seconds": f"{self.seconds:.6g}",
-        }
-        for split, error in (("valid", self.valid), ("test", self.test)):
-            names = {key: f"{split}_{key.removesuffix('_rate')}" for key in READABLE}
-            cells |= {name: f"{error[key]:.6g}" for key, name in names.items()}
-        return cells
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `pawprint compare`."""
     parser.add_argument("arch", nargs="+", help="names that timm knows, such as resnet18")
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument(
+        "--probe",
+        action="store_true",
+        help="train nothing: rank by a cross-validated linear head on frozen features, in seconds",
+    )
+    way.add_argument(
+        "--seeds",
+        type=several,
+        metavar="N",
+        help=f"train each N times, with train.seed {FIRST_SEED}, {FIRST_SEED + 1}, …",
+    )
+    parser.add_argument(
+        "--random",
+        action="store_true",
+        help="with --probe: the first architecture with random weights too, as a control",
+    )
+
+
+def several(text: str) -> int:
+    """Return the number of seeds. Raises ArgumentTypeError if it is below 2."""
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text!r} should be a whole number from 2 on")
+    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run one experiment per architecture, and write compare/: a CSV, a Markdown table, a plot.
+    """Run one experiment per architecture and seed, or probe them, and write the tables.
 
     If an architecture failed, the exit code is 1, after the others are done and written.
     """
+    if arguments.random and not arguments.probe:
+        sys.exit("pawprint: --random is a control for --probe; add --probe")
+    archs = list(dict.fromkeys(arguments.arch))
+    refuse_no_project()
+    if arguments.probe:
+        from pawprint.commands.compare_probe import probe  # here: it imports torch
+
+        sys.exit(probe(archs, arguments.random))
     refuse_unready()
-    done, failed = [], 0
-    for arch in dict.fromkeys(arguments.arch):
-        reason = run_experiment(arch)
+    sys.exit(compare_trained(archs, arguments.seeds))
+
+
+def compare_trained(archs: list[str], count: int | None) -> int:
+    """Train the architectures, once or with `count` seeds, and write compare/; the exit code."""
+    seeds = [FIRST_SEED + i for i in range(count)] if count else [None]
+    done = []
+    for arch in archs:
+        reason = run_experiments(arch, seeds)
         if reason:
-            failed += 1
             print(f"pawprint: {arch} is left out: {reason}", file=sys.stderr)
         else:
             done.append(arch)
     if done:
-        rows = sorted(measure(done), key=lambda row: (row.valid["error_rate"], row.seconds))
+        runs = measure(done, seeds)
+        rows = [over_seeds(own) if count else own[0] for own in runs]
+        rows.sort(key=lambda row: (row.valid["error_rate"], row.seconds))
         write_results(rows)
+        write_seeds(runs if count else [], FIRST_SEED)
         print(markdown(rows))
-        best = name_of(rows[0].arch)
+        best = name_of(rows[0].arch, seeds[0])
         print(f"{OUT}/compare.csv, .md and .png; take one with: dvc exp apply {best}")
-    sys.exit(1 if failed else 0)
+    return int(len(done) < len(archs))
+
+
+def refuse_no_project() -> None:
+    """Exit with one line if this folder is not a project."""
+    if not Path("dvc.yaml").is_file() or not Path(".dvc").is_dir():
+        sys.exit(
+            "pawprint: there is no dvc.yaml here; run `pawprint compare` in the project's folder"
+        )
 
 
 def refuse_unready() -> None:
     """Exit with one line if experiments cannot start.
 
-    They need a project, a commit, and pictures as params.yaml says.
+    They need a commit, and pictures as params.yaml says.
     """
-    if not Path("dvc.yaml").is_file() or not Path(".dvc").is_dir():
-        sys.exit(
-            "pawprint: there is no dvc.yaml here; run `pawprint compare` in the project's folder"
-        )
     if git("rev-parse", "--verify", "--quiet", "HEAD").returncode:
         sys.exit(
             "pawprint: experiments start from a commit; "
@@ -112,24 +138,39 @@ def refuse_unready() -> None:
         )
 
 
-def name_of(arch: str) -> str:
+def name_of(arch: str, seed: int | None = None) -> str:
     """Return the name of an architecture's experiment; git allows few characters in it."""
-    return "compare-" + re.sub(r"[^A-Za-z0-9_-]", "-", arch)
+    name = "compare-" + re.sub(r"[^A-Za-z0-9_-]", "-", arch)
+    return name if seed is None else f"{name}-seed{seed}"
 
 
-def run_experiment(arch: str) -> str:
+def run_experiments(arch: str, seeds: Sequence[int | None]) -> str:
+    """Run an architecture with each seed until one fails; return why it failed, or "".
+
+    A mean over fewer seeds would not compare with the others'.
+    """
+    for seed in seeds:
+        reason = run_experiment(arch, seed)
+        if reason:
+            return reason if seed is None else f"{reason} (train.seed {seed})"
+    return ""
+
+
+def run_experiment(arch: str, seed: int | None = None) -> str:
     """Run what follows verify with this architecture; return why it failed, or "".
+
+    seed: `train.seed`; None for that of params.yaml.
 
     Gather and verify do not run: the temporary folder holds what git and DVC's cache hold, not the
     pictures they began with.
     """
-    name = name_of(arch)
+    name = name_of(arch, seed)
+    changes = ["--set-param", f"train.arch={arch}"]
+    if seed is not None:
+        changes += ["--set-param", f"train.seed={seed}"]
     dvc("exp", "remove", "--quiet", name)
     process = subprocess.Popen(
-        dvc_command(
-            *("exp", "run", "--temp", "--name", name),
-            *("--set-param", f"train.arch={arch}", "--downstream", "split"),
-        ),
+        dvc_command("exp", "run", "--temp", "--name", name, *changes, "--downstream", *FROM),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=environment(),
@@ -162,16 +203,25 @@ def explain_failure(said: str) -> str:
     return (own or crash or errors)[-1]
 
 
-def measure(archs: list[str]) -> list[Compared]:
-    """Read what the experiment of each architecture found, and time the exported models."""
+def measure(archs: list[str], seeds: Sequence[int | None]) -> list[list[Compared]]:
+    """Read what the experiments of each architecture found, and time the exported models.
+
+    The models of an architecture's seeds are as fast as each other: that of the first is timed.
+    """
     head = git("rev-parse", "HEAD").stdout.strip()
-    refs = [f"refs/exps/{head[:2]}/{head[2:]}/{name_of(arch)}" for arch in archs]
+    refs = [
+        [f"refs/exps/{head[:2]}/{head[2:]}/{name_of(arch, seed)}" for seed in seeds]
+        for arch in archs
+    ]
     with tempfile.TemporaryDirectory() as folder:
-        folders = [Path(folder, name_of(arch)) for arch in archs]
-        for ref, home in zip(refs, folders, strict=True):
-            fetch_model(ref, home)
+        folders = [Path(folder, name_of(arch, seeds[0])) for arch in archs]
+        for own, home in zip(refs, folders, strict=True):
+            fetch_model(own[0], home)
         seconds = seconds_per_picture([home / "export" for home in folders])
-        return [row_of(*each) for each in zip(archs, refs, folders, seconds, strict=True)]
+        return [
+            [row_of(arch, ref, home, own_seconds) for ref in own]
+            for arch, own, home, own_seconds in zip(archs, refs, folders, seconds, strict=True)
+        ]
 
 
 def fetch_model(ref: str, folder: Path) -> None:
@@ -206,15 +256,6 @@ def row_of(arch: str, ref: str, folder: Path, seconds: float) -> Compared:
 def metrics_at(ref: str, name: str) -> dict[str, Any]:
     """Return a file of metrics at a commit. Raises ValueError if it is not JSON."""
     return json.loads(git("show", f"{ref}:./metrics/{name}.json").stdout)
-
-
-def family_of(arch: str) -> str:
-    """Return the family of an architecture: the first word of its name, without numbers.
-
-    The lesson's notebook reads it off the name in the same way.
-    """
-    found = re.match(r"(?:tf_)?([a-z]+?(?:v2)?)(?=\d|_|\.|$)", arch)
-    return found[1] if found else arch
 
 
 def count_parameters(path: Path) -> int:
@@ -253,90 +294,6 @@ def seconds_per_picture(exports: list[Path]) -> list[float]:
                 if call >= CALLS // 2:
                     own.append(time.perf_counter() - begin)
     return [float(np.median(own)) for own in times]
-
-
-def write_results(rows: list[Compared]) -> None:
-    """Write compare/compare.csv, .md and .png."""
-    OUT.mkdir(exist_ok=True)
-    with (OUT / "compare.csv").open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0].cells()), lineterminator="\n")
-        table.writeheader()
-        table.writerows(row.cells() for row in rows)
-    (OUT / "compare.md").write_text(markdown(rows), encoding="utf-8")
-    plot(rows, OUT / "compare.png")
-
-
-def markdown(rows: list[Compared]) -> str:
-    """Return the table for people: best valid error first."""
-    counts = f"{rows[0].valid['pictures']:.0f} valid and {rows[0].test['pictures']:.0f} test"
-    lines = [
-        "| architecture | error on valid (95 %) | error on test (95 %) | ms per picture "
-        "| million parameters |",
-        "|---|---|---|---|---|",
-        *(
-            f"| {row.arch} | {describe_error(row.valid)} | {describe_error(row.test)} "
-            f"| {1000 * row.seconds:.1f} | {row.parameters / 1e6:.1f} |"
-            for row in rows
-        ),
-        "",
-        f"{counts} pictures, the same for all. Choose by valid; "
-        "if intervals overlap, either architecture may be the better.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def plot(rows: list[Compared], path: Path) -> None:
-    """Plot error against speed, valid left and test right.
-
-    An architecture is a dot, its family the colour, its parameters the area.
-    """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    families = sorted({row.family for row in rows})
-    palette = matplotlib.colormaps["tab10" if len(families) <= 10 else "tab20"]
-    colours = {family: palette(i % palette.N) for i, family in enumerate(families)}
-    figure, axes = pyplot.subplots(
-        1, 2, figsize=(11, 5), sharex=True, sharey=True, layout="constrained"
-    )
-    for axis, split in zip(axes, ("valid", "test"), strict=True):
-        plot_split(axis, rows, split, colours)
-    axes[0].set_title("valid: choose here")
-    axes[1].set_title("test: what the choice is worth")
-    axes[0].set_ylabel("error, %, with 95 % interval")
-    axes[0].set_ylim(bottom=0)
-    for family in families:
-        axes[1].scatter([], [], color=colours[family], label=family)
-    figure.legend(
-        title="family; area: parameters", fontsize=8, title_fontsize=8, loc="outside right upper"
-    )
-    figure.savefig(path, dpi=130, metadata={"Software": None})
-    pyplot.close(figure)
-
-
-def plot_split(axis: Any, rows: list[Compared], split: str, colours: dict[str, Any]) -> None:
-    """Plot the errors of one split into matplotlib's axes."""
-    # at an angle, because dots with the same error lie close together
-    words = {"rotation": 45, "rotation_mode": "anchor", "fontsize": 8}
-    for row in rows:
-        colour, at, found = colours[row.family], 1000 * row.seconds, getattr(row, split)
-        error, low, high = (100 * found[key] for key in ("error_rate", "low", "high"))
-        axis.plot([at, at], [low, high], color=colour, alpha=0.35, linewidth=1.5, zorder=1)
-        look = {"edgecolors": "white", "zorder": 2, "clip_on": False}
-        axis.scatter(at, error, 30 + 4 * row.parameters / 1e6, color=colour, **look)
-        axis.annotate(row.arch, (at, error), (5, 5), textcoords="offset points", **words)
-    if max(row.seconds for row in rows) > 5 * min(row.seconds for row in rows):
-        axis.set_xscale("log")
-        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.xaxis.set_minor_formatter(
-            lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""
-        )
-    axis.margins(x=0.25)
-    axis.grid(alpha=0.25)
-    axis.set_xlabel("milliseconds per picture, on this machine")
 
 
 def environment() -> dict[str, str]:

@@ -15,13 +15,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from pawprint.commands import compare, exported
-from pawprint.commands.compare import (
+from pawprint.commands.compare import count_parameters, explain_failure, name_of
+from pawprint.commands.compare_table import (
     Compared,
-    count_parameters,
-    explain_failure,
     family_of,
     markdown,
-    name_of,
     plot,
 )
 from pawprint.judging.errors import error_rate
@@ -76,6 +74,33 @@ def test_a_failed_experiment_is_explained_by_its_stage_or_by_dvc():
         "AssertionError: Input height (64) is wrong"
     )
     assert explain_failure("") == "dvc ended without a word"
+
+
+def test_every_stage_that_the_architecture_decides_runs_in_an_experiment():
+    """Also in the docs' commands: a stage that does not run keeps another architecture's files."""
+    from pawprint.params import load_yaml
+
+    stages = load_yaml(ROOT / "dvc.yaml")["stages"]
+    made = {next(iter(out)) if isinstance(out, dict) else out: name
+            for name, stage in stages.items() for out in stage.get("outs", [])}  # fmt: skip
+    above = {
+        name: {made[dep] for dep in stage["deps"] if dep in made} for name, stage in stages.items()
+    }
+    run = set(compare.FROM)
+    while more := {name for name in above if above[name] & run} - run:
+        run |= more
+    train = {name for name, stage in stages.items() if {"train", "train.arch"} & params_of(stage)}
+    assert "features" in train
+    assert train <= run
+    assert not run & {"gather", "verify"}
+    docs = (ROOT / "docs/experiments.md").read_text()
+    starts = re.findall(r"--downstream (\w+)\s(\w+)", docs)
+    assert starts
+    assert set(starts) == {compare.FROM}
+
+
+def params_of(stage: dict) -> set[str]:
+    return {name for name in stage.get("params", []) if isinstance(name, str)}
 
 
 def test_the_table_shows_both_errors_with_their_intervals():
