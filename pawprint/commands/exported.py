@@ -1,16 +1,28 @@
 """Loading an exported model for the commands, with errors that say what to do."""
 
+import argparse
 import sys
 from pathlib import Path
 
+from pawprint.commands.runtimes import RUNTIMES, use_openvino
 from pawprint.exporting.shipped.predict import Classifier
 
 
-def load(folder: Path, threads: int = 0) -> Classifier:
+def add_runtime(parser: argparse.ArgumentParser) -> None:
+    """Add the argument --runtime."""
+    parser.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        default=RUNTIMES[0],
+        help="what computes the answers; openvino needs `pip install 'pawprint[openvino]'`",
+    )
+
+
+def load(folder: Path, threads: int = 0, runtime: str = RUNTIMES[0]) -> Classifier:
     """Return the classifier in an export folder. Only data is read; no code in the folder runs.
 
-    threads: that work on one picture; 0 for all cores.
-    Exits with one line if the folder holds no model, or a broken one.
+    threads: that work on one picture; 0 for all cores. runtime: see `add_runtime`.
+    Exits with one line if the folder holds no model, or a broken one, or the runtime is not usable.
     """
     for name in ("model.onnx", "model.json"):
         if not (folder / name).is_file():
@@ -19,6 +31,9 @@ def load(folder: Path, threads: int = 0) -> Classifier:
                 "or name another folder"
             )
     try:
-        return Classifier(folder, threads)
+        classifier = Classifier(folder, threads)
     except Exception as error:  # onnxruntime raises its own kinds, all of them for a broken file
         sys.exit(f"pawprint: {folder} holds no usable model: {' '.join(str(error).split())[:200]}")
+    if runtime == "openvino":
+        use_openvino(classifier, folder, threads)
+    return classifier

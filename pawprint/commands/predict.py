@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from pawprint.commands.answers import csv_line
-from pawprint.commands.exported import load
+from pawprint.commands.exported import add_runtime, load
 from pawprint.compute import cores
 from pawprint.exporting.shipped.predict import Classifier
 from pawprint.pictures.formats import looks_like_picture
@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-urls", action="store_true", help="fetch http(s) addresses among the paths"
     )
     parser.add_argument("--format", choices=("table", "csv", "jsonl"), default="table")
+    add_runtime(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -51,7 +52,8 @@ def run(arguments: argparse.Namespace) -> None:
     files = list(find_files(arguments.paths))
     if not files:
         sys.exit(f"pawprint: there are no pictures in {', '.join(arguments.paths)}")
-    classifier = load(arguments.export, threads=0 if len(files) == 1 else 1)
+    threads = 0 if len(files) == 1 else 1
+    classifier = load(arguments.export, threads, arguments.runtime)
     rows = tqdm(
         answer_files(classifier, files, arguments.allow_urls),
         "predict",

@@ -108,7 +108,7 @@ def to_onnx(graph: ExportGraph, size: int) -> bytes:
             output_names=list(OUTPUTS),
             dynamic_axes={name: {0: "batch"} for name in ("pictures", *OUTPUTS)},
             opset_version=17,
-            dynamo=False,
+            dynamo=False,  # the newer exporter takes many times as long; see docs/serving.md
         )
     return buffer.getvalue()
 

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from pawprint.commands.answers import Keeper, Log, model_id
-from pawprint.commands.exported import load
+from pawprint.commands.exported import add_runtime, load
 from pawprint.commands.serve.app import Limits, Record, make_app
 from pawprint.commands.web import Access, add_server_arguments, between, is_loopback, run_server
 
@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "export", type=Path, nargs="?", default=Path("export"), help="the exported folder"
     )
     add_server_arguments(parser, port=8000)
+    add_runtime(parser)
     parser.add_argument(
         "--allow-host",
         type=name_of_host,
@@ -70,7 +71,7 @@ def name_of_host(text: str) -> str:
 def run(arguments: argparse.Namespace) -> None:
     """Serve until stopped; requests under way are finished first."""
     # one core per picture: the server asks about several at a time
-    classifier = load(arguments.export, threads=1)
+    classifier = load(arguments.export, threads=1, runtime=arguments.runtime)
     records: list[Record] = []
     if arguments.log:
         log = Log(arguments.log, model_id(arguments.export))
