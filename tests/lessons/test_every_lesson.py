@@ -35,6 +35,16 @@ def test_these_are_the_lessons():
 
 
 @pytest.mark.parametrize("name", LESSONS)
+def test_what_a_lesson_makes_stays_out_of_the_cache(name: str):
+    """`dvc pull` of the classifier would fail for what nobody has pushed."""
+    for stage in load_yaml(ROOT / f"lessons/{name}/dvc.yaml")["stages"].values():
+        for kind in ("outs", "metrics", "plots"):
+            for out in stage.get(kind, []):
+                assert isinstance(out, dict), f"{out} is cached"
+                assert [options["cache"] for options in out.values()] == [False]
+
+
+@pytest.mark.parametrize("name", LESSONS)
 def test_a_lesson_runs_from_a_served_archive_to_its_metrics_twice_with_the_same_bytes(
     lesson, tmp_path: Path, name: str
 ):
