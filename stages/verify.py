@@ -79,7 +79,8 @@ def main() -> None:
         Path(path).unlink()
     rejected = sorted(rejected + repeats, key=lambda row: row["index"])
 
-    properties = find_faults(pd.DataFrame([row["measured"] for row in unique]))
+    measured = [{"url": row["url"], **row["measured"]} for row in unique]
+    properties = find_faults(pd.DataFrame(measured))
 
     # the report comes first, so that it can be read if the stage fails
     images, reasons = pd.DataFrame(unique, columns=KEPT), pd.DataFrame(rejected, columns=REJECTED)
@@ -173,7 +174,7 @@ def convert(row: Row, how: Preparation, quality: int) -> Row:
         return {"reason": why.reason, "detail": why.detail}
     path = IMAGES / row["label"] / f"{row['sha256'][:16]}.jpg"
     try:
-        store(image, Path(row["path"]), path, quality)
+        store(image, file, path, quality)
     except OSError as error:
         error.filename = path.as_posix()  # which a full disk leaves out
         raise
@@ -182,11 +183,7 @@ def convert(row: Row, how: Preparation, quality: int) -> Row:
         "width": image.width,
         "height": image.height,
         "phash": perceptual_hash(image),
-        "measured": {
-            "path": path.as_posix(),
-            "url": row["url"],
-            **measure(image, full_size(file, how)),
-        },
+        "measured": {"path": path.as_posix(), **measure(image, full_size(file, how))},
     }
 
 
