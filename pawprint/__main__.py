@@ -41,14 +41,20 @@ def main(argv: list[str] | None = None) -> None:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # `pawprint predict … | head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         sys.exit(141)  # as a shell says of a program that a closed pipe ended
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
+        drop_output()
         sys.exit(f"pawprint: {error.filename or 'the output'} cannot be written: {error.strerror}")
     except KeyboardInterrupt:
         sys.exit("pawprint: stopped from the keyboard")
+
+
+def drop_output() -> None:
+    """Let what is still to be written go nowhere: Python would try again at its end, and say so."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pawprint.tables import read_table
 from tests.stages.test_interpret import run_all
 from tests.support.project import TINY, Project, make_pictures, table
 
-FIRST = "gather verify split baseline lr_find lr show_batch train interpret clean"
+FIRST = "gather verify split features baseline lr_find lr show_batch train interpret clean"
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -324,9 +325,9 @@ def test_a_jpeg_with_two_pictures_is_a_jpeg(export, tmp_path):
 
 
 def test_kept_pictures_join_the_data_as_a_folder(project: Project, export):
-    """They lie in folders of their labels, which the source `folder` reads at any depth."""
+    """They lie in folders of their labels, as one's own pictures do: both go together."""
     make_pictures(project.path / "data/own", {"red": 2, "green": 2})
-    keeper = Keeper(project.path / "data/own/served", export)
+    keeper = Keeper(project.path / "kept", export)
     for i, (label, sure) in enumerate([("red", 0.99), ("green", 0.5)]):
         keeper.keep(
             picture(label, (64, 64 + i)),
@@ -334,11 +335,10 @@ def test_kept_pictures_join_the_data_as_a_folder(project: Project, export):
             ".png",
             {"label": label, "probability": sure, "none": False},
         )
+    for sure in ("sure", "unsure"):
+        shutil.copytree(project.path / "kept" / sure, project.path / "data/own", dirs_exist_ok=True)
     project.edit(**{"gather.source": "folder"})
     project.stage("gather")
     rows = csv.DictReader((project.path / "data/gathered.csv").open())
-    kept = {row["url"]: row["label"] for row in rows if row["url"].startswith("served/")}
-    assert kept == {
-        f"served/sure/red/{'0' * 16}.png": "red",
-        f"served/unsure/green/{'1' * 16}.png": "green",
-    }
+    kept = {row["url"]: row["label"] for row in rows if row["url"].endswith(".png")}
+    assert kept == {f"red/{'0' * 16}.png": "red", f"green/{'1' * 16}.png": "green"}

@@ -92,7 +92,8 @@ def test_measuring_does_not_grow_with_the_stored_picture():
     large = noise(1).resize((2000, 1500), Image.Resampling.NEAREST)
     small = measure(large.resize((200, 150), Image.Resampling.BICUBIC), USUAL)
     for name, value in measure(large, USUAL).items():
-        assert value == pytest.approx(small[name], abs=0.1), name
+        # entropy is measured in bits, up to 10 or so
+        assert value == pytest.approx(small[name], abs=0.2 if name == "entropy" else 0.1), name
 
 
 def test_faults_are_listed_by_kind_and_the_worst_first_in_plain_words():
@@ -123,7 +124,10 @@ def test_every_property_is_read_back_as_a_number(tmp_path, monkeypatch: pytest.M
 
 
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="no real photos beside the project")
-def test_among_real_photos_faults_are_rare_and_planted_ones_are_found():
+def test_among_real_photos_faults_are_rare_and_planted_ones_are_found(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # opening a picture sets it
     pictures = []
     for path in sorted((PHOTOS / "bears").rglob("*.jp*g"))[::8]:
         with Image.open(path) as opened:

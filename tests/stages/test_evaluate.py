@@ -138,6 +138,7 @@ def test_baselines_and_models_stand_in_one_table_with_both_versions_of_the_label
 
 def test_the_summary_shows_what_the_deep_model_buys(judged: Path):
     write_json("metrics/export.json", {"model": "first"})
+    write_json("metrics/split.json", {"rare": {"not_tested": []}})
     text = printed(judged)
     lines = text.splitlines()
     table = [line for line in lines if " of 10 " in line and "%" in line]

@@ -37,8 +37,9 @@ def made(project: Project) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_no_stage_before_evaluate_opens_a_test_picture(small: Project):
+    """But verify, split and features, which learn nothing from any picture."""
     small.edit(**{"clean.folds": 2, "lr_find.num_it": 20})
-    run_all(small, "gather verify split baseline lr_find lr train interpret clean")
+    run_all(small, "gather verify split features baseline lr_find lr train interpret clean")
     before = made(small)
     table = pd.read_csv(small.path / "data/split.csv")
     for path in table.loc[table["split"] == "test", "path"]:
@@ -49,7 +50,7 @@ def test_no_stage_before_evaluate_opens_a_test_picture(small: Project):
 
 @pytest.mark.slow
 def test_the_report_opens_alone_on_a_phone_and_answers_to_keys(browser, small: Project):
-    run_all(small, "gather verify split baseline lr_find lr train interpret")
+    run_all(small, "gather verify split features baseline lr_find lr train interpret")
     report = small.path / "report.html"
     assert report.stat().st_size < 5_000_000
     page = browser.new_page(viewport={"width": 360, "height": 740}, offline=True)
