@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from tests.support.lessons import pack
+from tests.support.archives import tarred
 from tests.support.world import Server
 
 
@@ -48,7 +48,7 @@ def test_a_file_that_changed_behind_the_same_address_is_named(collab):
         collab.run("gather")
         lock = (collab.path / "data/gathered.csv").read_bytes()
         files = {name: content.replace(b"1", b"2") for name, content in files.items()}
-        server.answers["/archive.tgz"] = pack(files, "w:")
+        server.answers["/archive.tgz"] = tarred(files, zipped=False)
         (collab.path / "data/raw/ratings.csv").unlink()
         assert "ratings.csv has changed" in collab.fail("gather")
     assert (collab.path / "data/gathered.csv").read_bytes() == lock

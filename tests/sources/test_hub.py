@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 import zipfile
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from pawprint.params import StageError, check
 from pawprint.sources import Found, hub
+from tests.support.archives import tarred
 from tests.support.hub import Files, Hub, commit_of, shard
 from tests.support.world import ROOT, World, picture
 
@@ -81,16 +81,6 @@ def zipped(files: Files) -> bytes:
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in files.items():
             archive.writestr(name, content)
-    return buffer.getvalue()
-
-
-def tarred(files: Files) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
 
 

@@ -8,7 +8,6 @@ import io
 import json
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -16,6 +15,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from tests.support.archives import tarred
 from tests.support.hub import Hub, shard
 from tests.support.project import ROOT, Project, expect, make_pictures
 from tests.support.world import Engine, Server, picture
@@ -106,7 +106,7 @@ class Shape:
             .load((self.project.path / yaml).read_text())["archive"]
             .split("/", 3)[3]
         )
-        self.server.answers[path] = tgz(dict(files()))
+        self.server.answers[path] = tarred(dict(files()))
         self.project.edit(yaml, archive=self.server.base + path)
         if name == "mnist_sample":
             self.project.edit(**{"verify.min_size": 28})  # as its yaml says
@@ -123,16 +123,6 @@ class Shape:
         hub = self.stack.enter_context(Hub())
         hub.put(yaml["dataset"], shards)
         self.environment = {"HF_ENDPOINT": hub.base}
-
-
-def tgz(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 def pets() -> Iterator[tuple[str, bytes]]:

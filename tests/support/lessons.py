@@ -1,13 +1,10 @@
 """A lesson in a folder of its own, whose stages run as dvc.yaml says."""
 
-import gzip
 import hashlib
-import io
 import os
 import runpy
 import shutil
 import sys
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ from ruamel.yaml import YAML
 
 from benchmarks.project import edit_yaml
 from pawprint.params import load_yaml
+from tests.support.archives import tarred
 from tests.support.project import ROOT
 from tests.support.world import Server
 
@@ -65,7 +63,8 @@ class Lesson:
         about = load_yaml(self.path / "archive.yaml")
         content = next(iter(files.values()))
         if about.get("folder"):
-            content = pack({f"{about['folder']}/{name}": files[name] for name in files}, mode)
+            named = {f"{about['folder']}/{name}": files[name] for name in files}
+            content = tarred(named, zipped=mode == "w:gz")
         server.answers["/archive.csv" if not about.get("folder") else "/archive.tgz"] = content
         about = {
             "archive": server.base + list(server.answers)[-1],
@@ -113,15 +112,3 @@ class Lesson:
     def functions(self, script: str) -> dict[str, Any]:
         """What a script of the lesson defines, without running it."""
         return runpy.run_path(str(self.path / script))
-
-
-def pack(files: dict[str, bytes], mode: str) -> bytes:
-    """A tar of the files; gzipped, without today's date, if the mode is w:gz."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    content = buffer.getvalue()
-    return gzip.compress(content, mtime=0) if mode == "w:gz" else content
