@@ -9,7 +9,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pandas as pd
 from pawprint.params import StageError
 
 SPLITS = ("train", "valid", "test")  # in tables, in the column `split`
+CHUNK = 1 << 20  # bytes of a table that are written at a time
 CONFLICT = re.compile(r"<{7}( |$)|={7}$|>{7}( |$)|\|{7}( |$)")  # what git leaves in a merged file
 
 
@@ -28,12 +29,17 @@ def write_bytes(path: Path | str, content: bytes, durable: bool = False) -> None
     durable: the content reaches the disk before the file gets its name, for what cannot be made
     again after a power cut.
     """
+    write_chunks(path, [content], durable)
+
+
+def write_chunks(path: Path | str, chunks: Iterable[bytes], durable: bool = False) -> None:
+    """Write a file chunk by chunk, as `write_bytes` does: whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            file.writelines(chunks)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
@@ -46,32 +52,41 @@ def write_bytes(path: Path | str, content: bytes, durable: bool = False) -> None
 
 
 class _Lines:
-    """Takes lines that end in `\\r\\n` from a CSV writer and keeps them with `\\n`.
+    """Takes lines that end in `\\r\\n` from a CSV writer and keeps them with `\\n`, as UTF-8.
 
     A writer quotes only the line ends that it uses itself: this way, every `\\r` in a cell.
     """
 
     def __init__(self) -> None:
-        self.buffer = io.StringIO()
+        self.buffer = bytearray()
 
     def write(self, line: str) -> int:
-        return self.buffer.write(line.removesuffix("\r\n") + "\n")
+        self.buffer += (line.removesuffix("\r\n") + "\n").encode("utf-8")
+        return len(line)
 
 
 def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
     """Return a table as CSV: comma, `\\n` line ends, quotes where they are needed, UTF-8."""
+    return b"".join(csv_chunks(header, rows))
+
+
+def csv_chunks(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[bytes]:
+    """Yield the CSV of `to_csv` in chunks of about CHUNK bytes."""
     lines = _Lines()
     writer = csv.writer(lines, lineterminator="\r\n")
     writer.writerow(header)
-    writer.writerows(rows)
-    return lines.buffer.getvalue().encode("utf-8")
+    for row in rows:
+        writer.writerow(row)
+        if len(lines.buffer) >= CHUNK:
+            yield bytes(lines.buffer)
+            lines.buffer.clear()
+    yield bytes(lines.buffer)
 
 
 def write_table(path: Path | str, table: pd.DataFrame, durable: bool = False) -> None:
     """Write a CSV; floats as the shortest decimal of six significant digits."""
-    columns = [_texts(table[name]) for name in table.columns]
-    rows = zip(*columns, strict=True)
-    write_bytes(path, to_csv(list(map(str, table.columns)), rows), durable)
+    rows = zip(*(_texts(table[name]) for name in table.columns), strict=True)
+    write_chunks(path, csv_chunks(list(map(str, table.columns)), rows), durable)
 
 
 @dataclass(frozen=True)
@@ -90,8 +105,8 @@ def parse_rows(content: bytes, where: str, delimiter: str = ",") -> Rows:
     NUL, a merge conflict, a column named twice, and a row that is not as long as the header.
     """
     refuse_odd_text(content, where)
-    text = content.decode("utf-8-sig")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
     header: list[str] | None = None
     rows, lines = [], []
     try:
@@ -151,11 +166,11 @@ def read_table(path: Path | str, **types: Any) -> pd.DataFrame:
         raise StageError(f"{path} is not the table this stage expects: {reason}") from None
 
 
-def _texts(column: pd.Series) -> list[object]:
-    """Return a column as the CSV writer takes it: floats shortened, what is missing empty."""
+def _texts(column: pd.Series) -> Iterable[object]:
+    """Return the cells of a column as the CSV writer takes them: floats short, gaps empty."""
     if column.dtype.kind == "f":
-        return ["" if value != value else f"{value:.6g}" for value in column]
-    return ["" if value != value else value for value in column]
+        return ("" if value != value else f"{value:.6g}" for value in column)
+    return ("" if value != value else value for value in column)
 
 
 def write_json(path: Path | str, content: Mapping[str, Any], digits: int | None = 6) -> None:

@@ -125,7 +125,8 @@ def refuse_unread(gathered: pd.DataFrame) -> list[Row]:
 def refuse_repeats(kept: pd.DataFrame) -> list[Row]:
     """Return exact duplicates but the first, and every row of a picture with two labels."""
     refused: list[Row] = []
-    for _, same in kept.groupby("sha256", sort=False):
+    repeated = kept[kept.duplicated("sha256", keep=False)]
+    for _, same in repeated.groupby("sha256", sort=False):
         rows = same.to_dict("records")
         if same["label"].nunique() > 1:
             where = ", ".join(f"{row['label']} ({row['url']})" for row in rows)
@@ -228,9 +229,10 @@ def refuse_extremes(stored: list[str], ranges: dict[str, Range]) -> None:
 
     stored: their files under data/images. One pixel of a hundred may be anything.
     """
-    greys = [np.asarray(open_picture(path, AS_STORED).convert("L")) for path in stored]
-    dark = sum(np.percentile(grey, 99) <= DARK for grey in greys)
-    light = sum(np.percentile(grey, 1) >= LIGHT for grey in greys)
+    dark = light = 0
+    for path in stored:
+        lowest, highest = np.percentile(open_picture(path, AS_STORED).convert("L"), [1, 99])
+        dark, light = dark + (highest <= DARK), light + (lowest >= LIGHT)
     word, count = ("black", dark) if dark >= light else ("white", light)
     if count > len(stored) / 2:
         used = ", ".join(f"{kind} {low:g} to {high:g}" for kind, (low, high) in ranges.items())

@@ -201,8 +201,8 @@ def _others(label: np.ndarray) -> np.ndarray:
 def _deal(bits: np.ndarray, distance: int) -> tuple[list[np.uint64], int]:
     """Return masks of pieces of the bits, and in how many of them near hashes are looked up.
 
-    They are those that cost least, by the entropy of the bits; no masks if comparing all pairs
-    costs less. Bits that vary most come first, and each piece gets its share of them.
+    They are those that cost least, by the entropy of the bits, and two or more; no masks if
+    comparing all pairs costs less. Bits that vary most come first, and each piece gets its share of them.
     """
     count = len(bits)
     sample = bits[:: max(1, count // SAMPLE)]
@@ -212,7 +212,7 @@ def _deal(bits: np.ndarray, distance: int) -> tuple[list[np.uint64], int]:
     odds = np.clip(share[varying], 1 / SAMPLE, 1 - 1 / SAMPLE)
     entropy = -odds * np.log2(odds) - (1 - odds) * np.log2(1 - odds)
     costs = {0: count / 2}
-    for pieces in range(distance + 1, min(distance + 6, len(varying)) + 1):
+    for pieces in range(distance + 2, min(distance + 6, len(varying)) + 1):
         bucket = count / 2 ** (entropy.sum() * (pieces - distance) / pieces)
         large = bucket > SMALL / 4  # then chance makes many larger than SMALL
         costs[pieces] = comb(pieces, distance) * (SORT + bucket / 2 + large * LARGE / bucket)
