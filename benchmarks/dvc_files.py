@@ -10,7 +10,6 @@ for updates are off, except in the row that says so; seconds are of one run each
 """
 
 import argparse
-import json
 import shutil
 import subprocess
 import sys
@@ -40,7 +39,6 @@ def main() -> None:
         make_project(home, link)
         if supports(home, link):
             results[link] = measure(home, arguments.files)
-            print(link, json.dumps(results[link]), file=sys.stderr, flush=True)
         else:
             print(f"{link}: this disk does not support it", file=sys.stderr)
         shutil.rmtree(home)
@@ -78,7 +76,9 @@ def measure(home: Path, count: int) -> dict[str, Figures]:
     (project / "dvc.yaml").write_text(STAGE)
 
     def dvc(*words: str) -> Figures:
-        return run("dvc", *words, cwd=project)
+        figures = run("dvc", *words, cwd=project)
+        print(home.name, *words, figures, file=sys.stderr, flush=True)
+        return figures
 
     done = {"`dvc add`": dvc("add", "files")}
     dvc("repro")

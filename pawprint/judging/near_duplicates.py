@@ -202,7 +202,7 @@ def _deal(bits: np.ndarray, distance: int) -> tuple[list[np.uint64], int]:
     """Return masks of pieces of the bits, and in how many of them near hashes are looked up.
 
     They are those that cost least, by the entropy of the bits, and two or more; no masks if
-    comparing all pairs costs less. Bits that vary most come first, and each piece gets its share of them.
+    comparing all pairs costs less. Bits that vary most come first, and each piece gets its share.
     """
     count = len(bits)
     sample = bits[:: max(1, count // SAMPLE)]
