@@ -3,7 +3,7 @@
     python -m benchmarks.gather    downloads, beside a single client and a plain thread pool
     python -m benchmarks.verify    decoding and resizing, beside fastai's
     python -m benchmarks.train     fine-tuning, beside fastai's; or ours alone on many pictures
-    python -m benchmarks.chain     `dvc repro` on a folder of photos, and after another learning rate
+    python -m benchmarks.chain     `dvc repro` on photos, and after another learning rate
     python -m benchmarks.segmentation    a class for every pixel, beside fastai's unet_learner
     python -m benchmarks.recipe    recipes of fine-tuning, by their errors on folders of photos
     python -m benchmarks.predict   answers of the exported model, beside fastai's
