@@ -4,9 +4,6 @@
 is `export.licence`, never a guess; the model it was fine-tuned from is timm's, if that is known.
 """
 
-import hashlib
-import io
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,8 +11,9 @@ from typing import Any
 import pandas as pd
 import timm
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from ruamel.yaml import YAML
 
+from pawprint.exporting.front import with_front
+from pawprint.exporting.hashes import dvc_hash
 from pawprint.exporting.pins import PYTHON
 from pawprint.exporting.shipped.predict import title_of
 from pawprint.judging.licences import count_licences
@@ -90,11 +88,7 @@ def front_matter(
         "metrics": metrics_of(figures["test"]),
     }
     content["model-index"] = [{"name": title, "results": [result]}]
-    text = io.StringIO()
-    yaml = YAML()
-    yaml.width = 1000
-    yaml.dump(content, text)
-    return text.getvalue()
+    return with_front(content, "")
 
 
 def metrics_of(test: dict[str, Any]) -> list[dict[str, Any]]:
@@ -131,19 +125,3 @@ def dependencies() -> dict[str, str]:
     """Return the DVC hash of everything that dvc.yaml names as a dependency of the stage export."""
     paths = load_yaml(Path("dvc.yaml"))["stages"]["export"]["deps"]
     return {path: dvc_hash(Path(path)) for path in paths if "$" not in path}
-
-
-def dvc_hash(path: Path) -> str:
-    """Return DVC's hash of a file or a folder, as dvc.lock has it.
-
-    A file's is its md5. A folder's is the md5 of the list of its files and their hashes as JSON,
-    followed by `.dir`.
-    """
-    if path.is_file():
-        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-    files = [each for each in path.rglob("*") if each.is_file() and "__pycache__" not in each.parts]
-    entries = [
-        {"md5": dvc_hash(each), "relpath": each.relative_to(path).as_posix()} for each in files
-    ]
-    entries.sort(key=lambda entry: entry["relpath"])
-    return hashlib.md5(json.dumps(entries).encode(), usedforsecurity=False).hexdigest() + ".dir"
