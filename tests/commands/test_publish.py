@@ -237,6 +237,17 @@ def test_the_static_page_is_a_space_of_its_own_files(hub: Publisher):
     front, _ = split_front(space.files["README.md"].decode(), "space")
     assert (front["sdk"], front["app_file"]) == ("static", "index.html")
     assert "sdk_version" not in front
+    assert front["title"] == FRONT["title"]
+
+    # a README.md of its own stays, but the licence is the model's
+    own = {"title": "Own", "sdk": "static", "license": "apache-2.0", "header": "mini"}
+    (EXPORT / "browser/README.md").write_text(with_front(own, "\n# Own\n"))
+    finish("first", 3)
+    main(["publish"])
+    front, rest = split_front(space.files["README.md"].decode(), "space")
+    assert rest == "\n# Own\n"
+    assert [front[key] for key in ("title", "license", "header")] == ["Own", "mit", "mini"]
+    assert front["models"] == ["ann/colours"]
     model = hub.repositories["model", "ann/colours"]
     assert not [name for name in model.files if name.startswith("browser")]
 

@@ -198,6 +198,10 @@ def test_pictures_of_something_else_are_measured(ready: Project):
 
 
 def test_the_card_is_whole(ready: Project):
+    ready.edit(**{"export.licence": "Apache 2"})
+    with pytest.raises(StageError, match="should be a licence as the Hub spells it"):
+        export.main()
+    ready.edit(**{"export.licence": "apache-2.0"})
     export.main()
     card = Path("export/README.md").read_text()
     for words in (

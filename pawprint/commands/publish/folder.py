@@ -148,13 +148,15 @@ def uploads_of(files: dict[str, Path], space: str, repo: str) -> list[Upload]:
 def static_readme(own: str, keys: dict[str, Any], repo: str) -> str:
     """Return the README.md of a static Space. own: the one it has, "" if none.
 
-    keys: of the Gradio page, whose title and colours it shares.
+    keys: of the model's card, whose licence it has, and whose title and colours if it has none.
     """
     if own:
         front, rest = split_front(own, f"export/{BROWSER}README.md")
     else:
         front = {k: v for k, v in keys.items() if k not in ("sdk_version", "python_version")}
         rest = f"\n# {keys.get('title', repo)}\n\nThe model is [{repo}](/{repo}).\n"
+    front.pop("license", None)
+    front |= {key: keys[key] for key in OF_BOTH if key in keys}
     front |= {"sdk": "static", "app_file": "index.html", "models": [repo]}
     return with_front(front, rest)
 
