@@ -22,6 +22,7 @@ CONTENT = (
     ".dvcignore",
     "dvc.yaml",
     "params.yaml",
+    "requirements.lock",
 )
 
 

@@ -1,6 +1,7 @@
 """Turn the model that won into a folder that runs anywhere without torch.
 
-Reads models/*.safetensors, data/features.safetensors, metrics and the pictures. Writes export/ and
+Reads models/*.safetensors, data/features.safetensors, metrics, the pictures, data/gathered.csv (for
+their licences) and requirements.lock (for the page's). Writes export/ and
 metrics/export.json.
 
 export/ holds the ONNX graph, the resize rule, a page and a model card. Normalisation, temperature,
@@ -11,15 +12,17 @@ export.quantize the graph computes in int8, if its error on valid lies within th
 float graph's; test only reports.
 """
 
+import re
 import shutil
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import AfterValidator
 
 from pawprint.exporting.card import SHIPPED, model_card
 from pawprint.exporting.graph import (
@@ -31,6 +34,7 @@ from pawprint.exporting.graph import (
     to_onnx,
 )
 from pawprint.exporting.int8 import quantize
+from pawprint.exporting.pins import pin
 from pawprint.judging.errors import error_of
 from pawprint.judging.none_of_these import (
     draw_strangers,
@@ -54,13 +58,22 @@ from pawprint.watch import Watch
 EXPORT = Path("export")
 PICTURES = Path("pawprint/pictures")
 OPENING = ("__init__.py", "colours.py", "formats.py", "opening.py", "square.py")  # for predict.py
+REQUIREMENTS = "requirements.txt"
 CALIBRATION = 128  # training pictures that set the ranges for int8
+
+
+def check_licence(text: str) -> str:
+    """Return a licence's name. Raises ValueError, for pydantic, if the Hub has none such."""
+    if text and not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", text):
+        raise ValueError("should be a licence as the Hub spells it, such as apache-2.0 or mit")
+    return text
 
 
 class ExportParams(Params):
     """The section `export` of params.yaml."""
 
     model: Literal["linear", "first", "retrained", "better"]
+    licence: Annotated[str, AfterValidator(check_licence)]
     quantize: bool
     strangers: str
 
@@ -126,13 +139,15 @@ def main() -> None:
     figures = {"difference": difference, "stranger": none, "int8": int8}
     figures |= {"test": chosen.error, "confusions": chosen.confusions}
     figures |= {"model": name, "source": source, "baselines": judged["as_gathered"]}
+    requirements, versions = pin((SHIPPED / REQUIREMENTS).read_text(encoding="utf-8"))
+    figures |= {"licence": params.licence, "versions": versions}
     temperature = graph.temperature.item()
     how = replace(how, min_size=1)  # a small picture is answered, not refused
     model_json = {**asdict(config), "prepare": asdict(how)}
     model_json |= {"temperature": temperature, "none_threshold": threshold}
     reference = reference_of(probabilities, scores, threshold, config.classes)
     card = model_card(config, recipe, split, **figures)
-    write_export(chosen.content, model_json, reference, card)
+    write_export(chosen.content, model_json, reference, card, requirements)
     write_figures(name, chosen, len(test), temperature, none, int8)
     watch.refuse_changes()
 
@@ -204,14 +219,17 @@ def error_on_valid(
     return error_of(probabilities.argmax(axis=1) != targets.numpy())
 
 
-def write_export(content: bytes, model_json: dict, reference: dict, card: str) -> None:
+def write_export(
+    content: bytes, model_json: dict, reference: dict, card: str, requirements: str
+) -> None:
     """Write export/; what was there before goes."""
     shutil.rmtree(EXPORT, ignore_errors=True)
     write_bytes(EXPORT / "model.onnx", content)
     write_json(EXPORT / "model.json", model_json)
     write_json(EXPORT / "reference.json", reference)
     write_bytes(EXPORT / "README.md", card.encode("utf-8"))
-    for file in ("predict.py", "app.py", "requirements.txt"):
+    write_bytes(EXPORT / REQUIREMENTS, requirements.encode("utf-8"))
+    for file in ("predict.py", "app.py"):
         shutil.copyfile(SHIPPED / file, EXPORT / file)
     (EXPORT / "pictures").mkdir()
     for file in OPENING:
