@@ -8,10 +8,12 @@ softmax and the score for "none of these" are inside the graph, which takes uint
 caller cannot get them wrong. reference.json is what the graph says about valid, for
 `pawprint drift`. The stage fails if ONNX and torch disagree on a single test picture. With
 export.quantize the graph computes in int8, if its error on valid lies within the interval of the
-float graph's; test only reports.
+float graph's; test only reports. With export.explain the graph also says why; nearest.json names
+the training pictures that it compares with.
 """
 
 import shutil
+import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,10 +24,13 @@ import pandas as pd
 import torch
 
 from pawprint.exporting.card import SHIPPED, model_card
+from pawprint.exporting.explain import NO_MAPS
 from pawprint.exporting.graph import (
     TOLERANCE,
+    ExportGraph,
     bank_rows,
     build_graph,
+    check_explanations,
     check_onnx,
     run_onnx,
     to_onnx,
@@ -40,6 +45,7 @@ from pawprint.judging.none_of_these import (
     set_threshold,
 )
 from pawprint.params import Params, load_params, load_yaml, run_stage
+from pawprint.pictures import picture_name
 from pawprint.pictures.batches import Pictures, load_pictures
 from pawprint.pictures.storing import VerifyParams
 from pawprint.tables import read_json, read_table, write_bytes, write_json
@@ -62,6 +68,7 @@ class ExportParams(Params):
 
     model: Literal["linear", "first", "retrained", "better"]
     quantize: bool
+    explain: bool
     strangers: str
 
 
@@ -105,9 +112,11 @@ def main() -> None:
         bank = compute_features(model, load_rows(known, config), config, device)
         seen = compute_features(model, valid_pictures, config, device)
     targets = torch.tensor(valid["label"].map(config.classes.index).tolist())
-    graph = build_graph(model, config, bank, seen, targets)
+    graph = build_graph(model, config, bank, seen, targets, params.explain)
     plain = ask_about_test(to_onnx(graph, config.size), test_pictures, test["label"], config)
     difference = check_onnx(plain.probabilities, plain.scores, graph, test_pictures)
+    if params.explain:
+        check_explanations(plain.content, graph, next(iter(test_pictures.split(4))))
     chosen, int8 = plain, dict[str, Any]()
     if params.quantize:
         part = train.iloc[:: max(1, len(train) // CALIBRATION)]
@@ -130,11 +139,25 @@ def main() -> None:
     how = replace(how, min_size=1)  # a small picture is answered, not refused
     model_json = {**asdict(config), "prepare": asdict(how)}
     model_json |= {"temperature": temperature, "none_threshold": threshold}
+    model_json |= explanations(graph, params.explain)
     reference = reference_of(probabilities, scores, threshold, config.classes)
     card = model_card(config, recipe, split, **figures)
     write_export(chosen.content, model_json, reference, card)
+    if params.explain:
+        names = known["path"].map(picture_name).tolist()
+        write_json(EXPORT / "nearest.json", {"pictures": names, "labels": known["label"].tolist()})
     write_figures(name, chosen, len(test), temperature, none, int8)
     watch.refuse_changes()
+
+
+def explanations(graph: ExportGraph, explain: bool) -> dict[str, Any]:
+    """Return what model.json says about what the graph can explain; nothing if it should not."""
+    if not explain:
+        return {}
+    if graph.maps is None:
+        print(f"export.explain: {graph.config.arch} {NO_MAPS}", file=sys.stderr)
+        return {"explains": ["nearest"]}
+    return {"explains": ["maps", "nearest"]}
 
 
 def choose_int8(
