@@ -9,7 +9,8 @@ caller cannot get them wrong. reference.json is what the graph says about valid,
 `pawprint drift`. The stage fails if ONNX and torch disagree on a single test picture. With
 export.quantize the graph computes in int8, if its error on valid lies within the interval of the
 float graph's; test only reports. With export.explain the graph also says why; nearest.json names
-the training pictures that it compares with.
+the training pictures that it compares with. With export.page browser or both, export/browser/ is
+a static Space.
 """
 
 import shutil
@@ -23,6 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from pawprint.exporting.browser import find_runtime, write_browser
 from pawprint.exporting.card import SHIPPED, model_card
 from pawprint.exporting.explain import NO_MAPS
 from pawprint.exporting.graph import (
@@ -60,6 +62,7 @@ from pawprint.watch import Watch
 EXPORT = Path("export")
 PICTURES = Path("pawprint/pictures")
 OPENING = ("__init__.py", "colours.py", "formats.py", "opening.py", "square.py")  # for predict.py
+GRADIO = ("app.py", "requirements.txt")  # make the folder a Space with a server
 CALIBRATION = 128  # training pictures that set the ranges for int8
 
 
@@ -69,6 +72,7 @@ class ExportParams(Params):
     model: Literal["linear", "first", "retrained", "better"]
     quantize: bool
     explain: bool
+    page: Literal["gradio", "browser", "both"]
     strangers: str
 
 
@@ -93,6 +97,7 @@ def main() -> None:
     verify = load_params("verify", VerifyParams)
     how = verify.preparation(read_json("metrics/verify.json").get("ranges", {}))
     watch = Watch(params.strangers)
+    runtime = None if params.page == "gradio" else find_runtime()  # before the work
     device = start(load_params("compute", ComputeParams), seed=0)
     judged = read_json("metrics/evaluate.json")
     name = judged["better"] if params.model == "better" else params.model
@@ -135,6 +140,7 @@ def main() -> None:
     figures = {"difference": difference, "stranger": none, "int8": int8}
     figures |= {"test": chosen.error, "confusions": chosen.confusions}
     figures |= {"model": name, "source": source, "baselines": judged["as_gathered"]}
+    figures |= {"page": params.page}
     temperature = graph.temperature.item()
     how = replace(how, min_size=1)  # a small picture is answered, not refused
     model_json = {**asdict(config), "prepare": asdict(how)}
@@ -146,6 +152,12 @@ def main() -> None:
     if params.explain:
         names = known["path"].map(picture_name).tolist()
         write_json(EXPORT / "nearest.json", {"pictures": names, "labels": known["label"].tolist()})
+    if params.page != "browser":
+        for file in GRADIO:
+            shutil.copyfile(SHIPPED / file, EXPORT / file)
+    if runtime is not None:
+        test_error = {"classes": config.classes, "test": chosen.error}
+        write_browser(EXPORT / "browser", EXPORT, runtime, **test_error)
     write_figures(name, chosen, len(test), temperature, none, int8)
     watch.refuse_changes()
 
@@ -234,8 +246,7 @@ def write_export(content: bytes, model_json: dict, reference: dict, card: str) -
     write_json(EXPORT / "model.json", model_json)
     write_json(EXPORT / "reference.json", reference)
     write_bytes(EXPORT / "README.md", card.encode("utf-8"))
-    for file in ("predict.py", "app.py", "requirements.txt"):
-        shutil.copyfile(SHIPPED / file, EXPORT / file)
+    shutil.copyfile(SHIPPED / "predict.py", EXPORT / "predict.py")
     (EXPORT / "pictures").mkdir()
     for file in OPENING:
         shutil.copyfile(PICTURES / file, EXPORT / "pictures" / file)

@@ -25,7 +25,7 @@ def model_card(
     """Render the model card.
 
     split: data/split.csv, for the counts. figures: model (its name), source, baseline, test,
-    confusions, difference, stranger and int8, as the template README.md.j2 uses them.
+    confusions, difference, stranger, int8 and page, as the template README.md.j2 uses them.
     """
     environment = Environment(
         loader=FileSystemLoader(SHIPPED),

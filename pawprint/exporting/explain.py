@@ -53,10 +53,10 @@ class Positions(nn.Module):
 
 
 class Maps(nn.Module):
-    """From a model's last feature maps to what each position adds to each logit, (N, classes, h, w).
+    """From a model's last feature maps to what each position adds to each logit.
 
-    The mean over the positions, plus `bias` (classes,), is the logit: what the head says of feature
-    maps of zeros is the bias.
+    These are (N, classes, h, w). The mean over the positions, plus `bias` (classes,), is the logit.
+    The bias is what the head says of feature maps of zeros.
     """
 
     bias: Tensor

@@ -59,7 +59,7 @@ class ExportGraph(nn.Module):
     def outputs(self) -> tuple[str, ...]:
         """Return the names of the outputs, in their order."""
         maps = ("maps",) if self.maps is not None else ()
-        return OUTPUTS + (maps + ("nearest", "similarity") if self.explain else ())
+        return OUTPUTS + ((*maps, "nearest", "similarity") if self.explain else ())
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
         timm_model: Any = self.model

@@ -87,7 +87,7 @@ def test_other_paths_and_methods_are_refused_as_json_or_page(server):
 
 
 def test_every_answer_carries_security_headers(server):
-    for path in ("/", "/model", "/nowhere", "/serve.js"):
+    for path in ("/", "/model", "/nowhere", "/page.js"):
         headers = httpx.get(server.url + path).headers
         assert headers["x-content-type-options"] == "nosniff"
         assert "frame-ancestors 'none'" in headers["content-security-policy"]

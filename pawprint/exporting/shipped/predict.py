@@ -135,7 +135,8 @@ def overlay(square: np.ndarray, heat: Sequence[Sequence[float]]) -> Image.Image:
     small = Image.fromarray((np.asarray(heat) * 255).round().astype(np.uint8))
     level = np.asarray(small.resize(size, Image.Resampling.BICUBIC)) / 255
     stops = np.linspace(0, 1, len(HEAT))
-    colour = np.stack([np.interp(level, stops, channel) for channel in zip(*HEAT)], axis=-1)
+    channels = np.transpose(HEAT)
+    colour = np.stack([np.interp(level, stops, channel) for channel in channels], axis=-1)
     share = 0.25 + 0.4 * level[..., None]
     return Image.fromarray((square * (1 - share) + colour * share).astype(np.uint8))
 
