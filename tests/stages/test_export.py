@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from pawprint.commands.exported import load
+from pawprint.exporting.browser import RUNTIME
 from pawprint.exporting.shipped.predict import overlay
 from pawprint.judging.errors import BASELINES, error_rate
 from pawprint.params import StageError, load_params
@@ -242,12 +243,29 @@ def test_the_benchmark_of_scores_runs_on_a_finished_project(ready: Project):
     }
 
 
-def test_a_model_that_explains_itself_names_training_pictures_and_looks_at_the_same(ready: Project):
+def test_a_model_that_explains_itself_names_training_pictures_in_the_browser_too(
+    ready: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     export.main()
     before = exported()
     assert "nearest.json" not in before
-    ready.edit(**{"export.explain": True})
+    ready.edit(**{"export.explain": True, "export.page": "browser"})
+    monkeypatch.setattr(export, "find_runtime", lambda: runtime)
+    runtime = tmp_path / "runtime"
+    runtime.mkdir()
+    for name, _ in RUNTIME.values():
+        (runtime / name).touch()
     export.main()
+    files = exported()
+    assert not set(files) & {"app.py", "requirements.txt"}
+    assert "sdk:" not in files["README.md"].decode()
+    assert "sdk: static" in files["browser/README.md"].decode()
+    for name in ("model.onnx", "model.json", "nearest.json"):
+        assert files[f"browser/{name}"] == files[name]
+    # every file that the page is made of is kept for when there is no network
+    kept = set(json.loads(re.findall("FILES = (.*);", files["browser/sw.js"].decode())[0]))
+    there = {name.removeprefix("browser/") for name in files if name.startswith("browser/")}
+    assert kept == {"./", *there} - {"README.md", "sw.js"}
     classifier = load(Path("export"))
     assert classifier.config["explains"] == ["maps", "nearest"]
     train = read_table("data/cleaned.csv").query("split == 'train'")
