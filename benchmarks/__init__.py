@@ -10,6 +10,8 @@
     python -m benchmarks.serve     `pawprint serve` under load
     python -m benchmarks.none_of_these    scores that tell pictures of something else apart
     python -m benchmarks.scale     every stage and DVC itself on 25,000 pictures
+    python -m benchmarks.dvc_files    DVC itself on 100,000 small files, with each kind of link
+    python -m benchmarks.busy      one training on quiet cores and beside a busy process
 
 The other modules are parts of these: `project` (a copy of the project to run stages in), `clock`
 (seconds and memory), and `fastai_train`, `fastai_segmentation`, `fastai_predict` and `ours_train`,
@@ -17,3 +19,5 @@ which run in processes of their own. fastai is needed by verify, train, segmenta
 and by nothing else in the project.
 Seconds differ from machine to machine; only ratios measured in one run can be compared.
 """
+
+import pawprint  # noqa: F401  before torch is imported, as the stages do
