@@ -17,6 +17,7 @@ COMMANDS = {
     "drift": "say whether the answers in use are still those of the valid pictures",
     "review": "look through the pictures and keep, delete or relabel them, in a browser",
     "compare": "train or probe several architectures on your pictures: error against speed",
+    "changes": "say what changed between two commits, as a comment for a pull request",
     "summary": "say in a few lines what the last run gave and where to look",
 }
 
