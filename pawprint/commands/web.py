@@ -251,8 +251,8 @@ def most_connections() -> int:
 
 
 def page_routes(name: str) -> list[Route]:
-    """Return the routes of a page: its HTML at /, and its style, script, theme and icon."""
-    files = {f"/{file.name}": file for file in (PAGES / f"{name}.css", PAGES / f"{name}.js")}
+    """Return the routes of a page: its HTML at /, and its style, scripts, theme and icon."""
+    files = {f"/{file.name}": file for file in (PAGES / f"{name}.css", *PAGES.glob(f"{name}*.js"))}
     files |= {
         "/": PAGES / f"{name}.html",
         "/theme.css": SHARED / "theme.css",
