@@ -16,6 +16,7 @@ COMMANDS = {
     "serve": "open a page and an interface over HTTP to ask the exported model",
     "drift": "say whether the answers in use are still those of the valid pictures",
     "review": "look through the pictures and keep, delete or relabel them, in a browser",
+    "suggest": "rank unlabelled pictures by what they would teach, and label them in a browser",
     "compare": "train or probe several architectures on your pictures: error against speed",
     "summary": "say in a few lines what the last run gave and where to look",
 }

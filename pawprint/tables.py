@@ -19,7 +19,8 @@ import pandas as pd
 from pawprint.params import StageError
 
 SPLITS = ("train", "valid", "test")  # in tables, in the column `split`
-CONFLICT = re.compile(r"<{7}( |$)|={7}$|>{7}( |$)|\|{7}( |$)")  # what git leaves in a merged file
+MARKS = ("<", "=", ">", "|")  # how the lines begin that git leaves in a merged file
+CONFLICT = re.compile(r"<{7}( |$)|={7}$|>{7}( |$)|\|{7}( |$)")  # those lines
 
 
 def write_bytes(path: Path | str, content: bytes, durable: bool = False) -> None:
@@ -112,8 +113,10 @@ def iterate_rows(path: Path | str) -> Iterator[list[str]]:
     def lines() -> Iterator[str]:
         with open(path, "rb") as file:
             for number, line in enumerate(file, start=1):
-                refuse_odd_text(line, str(path), number)
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8", "replace")
+                if "\0" in text or "\ufffd" in text or text[:1] in MARKS:
+                    refuse_odd_text(line, str(path), number)
+                yield text
 
     for _, cells in _parse(lines(), str(path), ","):
         yield cells

@@ -13,6 +13,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from pawprint.commands.review.api import create_app
+from pawprint.commands.review.shelf import ProjectShelf
 from pawprint.state import read_decisions
 from tests.support.commands import ServerProcess, add_rows
 from tests.support.commands import picture_id as name
@@ -51,7 +52,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(root: Path) -> TestClient:
-    return TestClient(create_app(root, by="ada"), base_url="http://localhost:8008")
+    return TestClient(create_app(ProjectShelf(root), by="ada"), base_url="http://localhost:8008")
 
 
 def decide(client: TestClient, i: int, action: str, label: str = "", **more: object):
@@ -163,7 +164,9 @@ def test_several_are_decided_in_one_write_and_undone_together_or_not_at_all(
 
 
 def test_a_page_holds_what_is_asked_for_and_no_more(tmp_path: Path):
-    client = TestClient(create_app(make_project(tmp_path, 700)), base_url="http://localhost:8008")
+    client = TestClient(
+        create_app(ProjectShelf(make_project(tmp_path, 700))), base_url="http://localhost:8008"
+    )
     state = client.get("/api/state")
     assert (state.json()["pictures"], len(state.content) < 3000) == (700, True)
     query = {"order": "loss", "label": "a", "limit": 40}
@@ -196,7 +199,9 @@ def test_other_sites_can_neither_read_nor_write(client: TestClient, root: Path):
 
 
 def test_elsewhere_than_loopback_the_token_is_asked_for(root: Path):
-    client = TestClient(create_app(root, token="secret"), base_url="http://192.0.2.1:8008")
+    client = TestClient(
+        create_app(ProjectShelf(root), token="secret"), base_url="http://192.0.2.1:8008"
+    )
     assert client.get("/").status_code == 403
     assert client.get("/?token=wrong").status_code == 403
     assert client.get("/?token=secret").status_code == 200

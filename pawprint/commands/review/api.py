@@ -27,7 +27,7 @@ from pawprint.commands.review.catalogue import (
 )
 from pawprint.commands.review.decisions import Decision, known_cells
 from pawprint.commands.review.pictures import FULL, cached_thumbnail, make_jpeg
-from pawprint.commands.review.shelf import Maps, ProjectShelf, Shelf, state_of
+from pawprint.commands.review.shelf import Maps, Shelf, state_of
 from pawprint.commands.web import Access, Guard, RequestRefused, answer_refused, page_routes
 from pawprint.params import StageError
 from pawprint.state import ACTIONS, suggest_class
@@ -39,13 +39,12 @@ LIMIT = 500  # pictures in an answer
 SIMILAR = 60  # pictures like the chosen one
 
 
-def create_app(root: Path, token: str = "", by: str = "", shelf: Shelf | None = None) -> ASGIApp:
-    """Return the application over the project in `root`.
+def create_app(shelf: Shelf, token: str = "", by: str = "") -> ASGIApp:
+    """Return the application over some pictures.
 
-    token: asked for on every request unless ""; by: who decides; shelf: other pictures than those
-    of the project.
+    token: asked for on every request unless ""; by: who decides.
     """
-    api = Api(shelf or ProjectShelf(root), by)
+    api = Api(shelf, by)
     routes = [
         Route("/api/state", api.answer(api.read_state)),
         Route("/api/status", api.answer(api.read_status)),
@@ -188,7 +187,7 @@ class Api:
         _, catalogue = self.shelf.read()
         image = query.get("image", "")
         if image not in catalogue.rows:
-            raise RequestRefused(400, "this picture is not in data/split.csv")
+            raise RequestRefused(400, f"this picture is not in {self.shelf.table}")
         images, distances = self.shelf.find_similar(image, SIMILAR, catalogue)
         return {"images": images, "distances": distances}
 
@@ -214,7 +213,7 @@ class Api:
         if len(images) > most:
             raise RequestRefused(400, f"at most {most:,} pictures at once, not {len(images):,}")
         if not all(image in catalogue.rows for image in images):
-            raise RequestRefused(400, "this picture is not in data/split.csv")
+            raise RequestRefused(400, f"this picture is not in {self.shelf.table}")
         return [catalogue.rows[image] for image in dict.fromkeys(images)]
 
     def decide(self, asked: Asked) -> Asked:
@@ -301,7 +300,7 @@ class Api:
         _, catalogue = await run_in_threadpool(self.shelf.read)
         row = catalogue.rows.get(request.path_params["image"])
         if row is None:
-            raise RequestRefused(404, "this picture is not in data/split.csv")
+            raise RequestRefused(404, f"this picture is not in {self.shelf.table}")
         path = self.shelf.file(row, catalogue)
         try:
             version = version_of(path)

@@ -20,6 +20,7 @@ class Shelf:
     """Pictures to decide about. A subclass says which, and what becomes of the decisions."""
 
     title = "Review"
+    table = "data/split.csv"  # which lists the pictures
     decisions: Decisions
 
     def read(self) -> tuple[str, Catalogue]:
