@@ -8,19 +8,22 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.distributed as dist
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
-from pawprint.params import Params, StageError
+from pawprint.compute import EngineParams
+from pawprint.params import StageError
 
 # Pictures that a device computes at a time. On a CPU more are no faster and take more memory.
 AT_A_TIME = {"cpu": 16}
 
 
-class ComputeParams(Params):
+class ComputeParams(EngineParams):
     """The section `compute` of params.yaml, read by every stage that uses torch."""
 
-    device: Literal["auto", "cpu", "cuda"]
+    model_config = ConfigDict(extra="forbid")
+
+    device: Literal["auto", "cpu", "cuda", "mps"]
     threads: int = Field(ge=0)
 
 
