@@ -140,9 +140,7 @@ def refuse_repeats(kept: pd.DataFrame) -> list[Row]:
     return refused
 
 
-def convert_all(
-    engine: Engine, rows: list[Row], how: Preparation, quality: int
-) -> Iterator[Row]:
+def convert_all(engine: Engine, rows: list[Row], how: Preparation, quality: int) -> Iterator[Row]:
     """Yield what `convert` returns for each row, in order.
 
     A picture that crashes its decoder is `broken`.

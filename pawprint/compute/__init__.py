@@ -61,12 +61,13 @@ def cores() -> int:
         return count
 
 
-def open_engine(params: EngineParams) -> "Engine":
-    """Return what the work is done with; it is left in peace if it is not used.
+def open_engine(params: EngineParams, asked: str | None = None) -> "Engine":
+    """Return what the work is done with; a cluster is connected to when it is first used.
 
+    asked: what a command line names, which overrules $PAWPRINT_ENGINE, which overrules params.
     Raises StageError if $PAWPRINT_ENGINE names none, or if Ray is chosen and not installed.
     """
-    chosen = os.environ.get(CHOICE) or params.engine
+    chosen = asked or os.environ.get(CHOICE) or params.engine
     if chosen == "local":
         return Engine()
     if chosen != "ray":
@@ -86,6 +87,10 @@ class Engine:
 
     is_remote = False
 
+    def has_gpus(self) -> bool:
+        """Return whether a cluster's workers have GPUs."""
+        return False
+
     def map(
         self,
         work: Callable[[I], R],
@@ -98,6 +103,7 @@ class Engine:
         crashed: Callable[[], R] | None = None,
         together: int = 64,
         on_gpu: bool = False,
+        cpus: float = 1,
     ) -> Iterator[R]:
         """Yield what `work` returns for each item, in order.
 
@@ -106,7 +112,7 @@ class Engine:
         to the working folder, that work opens for an item. writes: those that it has written for a
         result. crashed: the result of an item that ends its process; without it, that is an
         error. together: items that a worker of a cluster takes at a time, at most. on_gpu: a worker
-        of a cluster uses a GPU, if there are any.
+        of a cluster uses a GPU, if there are any. cpus: what part of a CPU it is counted for.
         """
         items = list(items) if pool == "processes" else items
         if pool == "processes" and isinstance(items, list):

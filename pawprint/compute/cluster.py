@@ -5,8 +5,8 @@ reads. A worker puts them into a temporary folder under the names that they have
 function there, and returns the results with the files that it wrote. Only the process that called
 `map`, the driver, writes them, in order. So a function needs to know nothing of the cluster.
 
-- Few batches are under way at a time, two for each worker, so that the driver's memory does not grow
-  with the pictures.
+- Few batches are under way at a time, two for each worker, so that the driver's memory does not
+  grow with the pictures.
 - Work that a lost node or process had is done again elsewhere (Ray's retries). If an item ends its
   process again and again, it is found by trying the items of its batch one by one.
 - A worker whose Python, pawprint, torch, timm, Pillow or numpy is another is refused by name.
@@ -16,8 +16,10 @@ Source: https://docs.ray.io/en/latest/ray-core/fault-tolerance.html
 """
 
 import contextlib
+import copyreg
 import functools
 import hashlib
+import importlib
 import importlib.util
 import logging
 import os
@@ -27,6 +29,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 from pawprint.compute import Engine, EngineParams, bytes_of, no_files, versions
@@ -71,6 +74,7 @@ class RayEngine(Engine):
         crashed: Callable[[], Any] | None = None,
         together: int = 64,
         on_gpu: bool = False,
+        cpus: float = 1,
     ) -> Iterator[Any]:
         """Yield what `work` returns for each item, in order; see Engine.map.
 
@@ -83,7 +87,7 @@ class RayEngine(Engine):
         gpus = self.gpus() if on_gpu else 0
         key, content = pack((work, writes))
         task = ray.put(content)
-        remote = ray.remote(run_batch).options(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)
+        remote = ray.remote(run_batch).options(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)
         batches = iter(split_into_batches(items, reads, together))
         under_way: deque[tuple[Any, list[Any]]] = deque()
 
@@ -174,6 +178,11 @@ class RayEngine(Engine):
             found += [node] * int(fits)
         return found
 
+    def has_gpus(self) -> bool:
+        """Return whether the workers have GPUs. Raises StageError as `map` does."""
+        self.connect()
+        return self.gpus() > 0
+
     def gpus(self) -> float:
         """Return the GPUs of one worker: `compute.gpus_per_worker`, or 1 if there are any."""
         import ray
@@ -259,6 +268,9 @@ def pack(functions: tuple[Callable[..., Any], ...]) -> tuple[str, bytes]:
 
     Those of the library travel by name, because workers have it; those of a stage with their code.
     """
+    for name in ("torch.classes", "torch.ops"):  # cloudpickle takes config.classes for the first
+        if name in sys.modules:
+            copyreg.pickle(type(sys.modules[name]), by_name)
     for function in functions:
         while isinstance(function, functools.partial):
             function = function.func
@@ -267,6 +279,11 @@ def pack(functions: tuple[Callable[..., Any], ...]) -> tuple[str, bytes]:
             cloudpickle().register_pickle_by_value(module)
     content = cloudpickle().dumps(functions)
     return hashlib.sha256(content).hexdigest(), content
+
+
+def by_name(module: ModuleType) -> tuple[Callable[[str], ModuleType], tuple[str]]:
+    """Return how a module is pickled that is an object of torch's."""
+    return importlib.import_module, (module.__name__,)
 
 
 def run_batch(

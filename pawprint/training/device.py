@@ -31,12 +31,15 @@ def start(compute: ComputeParams, seed: int) -> torch.device:
     """Choose the device, seed every generator and switch on torch's deterministic algorithms.
 
     Under `torchrun` each process takes the GPU of its own number, if there are any, and joins the
-    others. Raises StageError if `compute.device` is cuda and torch sees no GPU.
+    others; Ray Train has done both. Raises StageError if `compute.device` is a GPU of a kind that
+    torch does not see.
     Source: https://pytorch.org/docs/stable/notes/randomness.html
     """
-    if compute.device == "cuda" and not torch.cuda.is_available():
+    seen = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not seen.get(compute.device, True):
         raise StageError(
-            "compute.device is 'cuda', but torch sees no GPU; it should be auto or cpu here"
+            f"compute.device is '{compute.device}', but torch sees no GPU of this kind; it should "
+            "be auto or cpu here"
         )
     # the same bytes every time
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -53,8 +56,12 @@ def start(compute: ComputeParams, seed: int) -> torch.device:
         torch.set_num_threads(compute.threads)
 
     # the device, and the other processes
-    wanted = "cuda" if compute.device == "auto" and torch.cuda.is_available() else compute.device
-    device = torch.device("cpu" if wanted == "auto" else wanted)
+    wanted = compute.device
+    if wanted == "auto":
+        wanted = next((kind for kind in ("cuda", "mps") if seen[kind]), "cpu")
+    device = torch.device(wanted)
+    if dist.is_available() and dist.is_initialized():
+        return torch.device("cuda", torch.cuda.current_device()) if wanted == "cuda" else device
     if dist.is_available() and dist.is_torchelastic_launched():
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
