@@ -25,6 +25,7 @@ from pawprint.params import Params, StageError
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of CPU per period, of a container
 CHOICE = "PAWPRINT_ENGINE"  # the environment variable that overrules compute.engine
+WORKERS = "PAWPRINT_WORKERS"  # that overrules compute.workers
 AHEAD = 32  # items that may be under way in threads before the first of them is used
 
 I = TypeVar("I")  # noqa: E741  an item
@@ -46,7 +47,7 @@ class EngineParams(Params):
 
     def count(self, most: int) -> int:
         """Return the number of workers: that of `workers`, and never more than `most`."""
-        return most if self.workers == "auto" else max(1, min(self.workers, most))
+        return most if self.workers == "auto" else min(self.workers, most)
 
 
 def cores() -> int:
@@ -74,7 +75,8 @@ def open_engine(params: EngineParams, asked: str | None = None) -> "Engine":
         raise StageError(f"{CHOICE} is {chosen!r}; it should be local or ray")
     from pawprint.compute.cluster import RayEngine
 
-    return RayEngine(params)
+    number = os.environ.get(WORKERS, "")
+    return RayEngine(params.model_copy(update={"workers": int(number)}) if number else params)
 
 
 def no_files(_: object) -> Sequence[str]:
@@ -90,6 +92,10 @@ class Engine:
     def has_gpus(self) -> bool:
         """Return whether a cluster's workers have GPUs."""
         return False
+
+    def count_workers(self) -> int:
+        """Return how many workers there are: none but this machine."""
+        return 1
 
     def map(
         self,

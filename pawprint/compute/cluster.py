@@ -26,6 +26,7 @@ import os
 import socket
 import sys
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -61,6 +62,7 @@ class RayEngine(Engine):
         self.params = params
         self.address = ""
         self.expected: Versions = {}
+        self.lock = threading.Lock()
 
     def map(
         self,
@@ -127,9 +129,14 @@ class RayEngine(Engine):
 
     def connect(self) -> None:
         """Connect to the cluster, once. Raises StageError if that fails, or on other versions."""
-        if self.address:
-            return
-        self.address = find_address(self.params.address)
+        with self.lock:  # downloads begin in many threads
+            if not self.expected:
+                self.address = find_address(self.params.address)
+                self.join()
+                self.refuse_other_versions(versions.installed())
+
+    def join(self) -> None:
+        """Connect to the cluster. Raises StageError in one line if that fails."""
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         if self.address.startswith(LOOPBACK):
             # else Ray on Linux puts the machine's outer address in its place
@@ -142,11 +149,9 @@ class RayEngine(Engine):
             except Exception as error:  # of the client, of the network, of other versions
                 line = " ".join(str(error).split())[:300]
                 raise StageError(f"compute.address: Ray at {self.address} says: {line}") from None
-        self.expected = versions.installed()
-        self.refuse_other_versions()
 
-    def refuse_other_versions(self) -> None:
-        """Raise StageError that names a node whose versions are not those of this machine."""
+    def refuse_other_versions(self, own: Versions) -> None:
+        """Expect versions of every worker. Raises StageError that names a node with others."""
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -163,7 +168,8 @@ class RayEngine(Engine):
                 if is_loss(error):  # a node that has just gone
                     continue
                 raise StageError(say(error)) from None
-            refuse_difference(self.expected, found, address)
+            refuse_difference(own, found, address)
+        self.expected = own
 
     def places(self, gpus: float) -> list[dict[str, Any]]:
         """Return the nodes, each as often as a worker fits into it, with a CPU and `gpus`."""
@@ -182,6 +188,11 @@ class RayEngine(Engine):
         """Return whether the workers have GPUs. Raises StageError as `map` does."""
         self.connect()
         return self.gpus() > 0
+
+    def count_workers(self) -> int:
+        """Return how many workers the cluster has, of those with GPUs if there are any."""
+        self.connect()
+        return self.params.count(len(self.places(self.gpus())))
 
     def gpus(self) -> float:
         """Return the GPUs of one worker: `compute.gpus_per_worker`, or 1 if there are any."""

@@ -211,7 +211,7 @@ def following(exchange: Any) -> Iterator[list[str]]:
 
 
 def cut(paths: Iterable[str]) -> Iterator[Piece]:
-    """Yield the contents of files in pieces of BATCH_BYTES; a file that is not there is left out."""
+    """Yield the contents of files in pieces of BATCH_BYTES; a missing file is left out."""
     piece: Piece = []
     total = 0
     for path in paths:

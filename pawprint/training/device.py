@@ -41,9 +41,15 @@ def start(compute: ComputeParams, seed: int) -> torch.device:
             f"compute.device is '{compute.device}', but torch sees no GPU of this kind; it should "
             "be auto or cpu here"
         )
-    # the same bytes every time
+    # the device
+    wanted = compute.device
+    if wanted == "auto":
+        wanted = next((kind for kind in ("cuda", "mps") if seen[kind]), "cpu")
+    device = torch.device(wanted)
+
+    # the same bytes every time; on an Apple GPU torch warns if it cannot promise them
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(True, warn_only=wanted == "mps")
     # no operation of ours reads memory it has not written; torch swaps this module for an object
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
@@ -55,11 +61,7 @@ def start(compute: ComputeParams, seed: int) -> torch.device:
     if compute.threads:
         torch.set_num_threads(compute.threads)
 
-    # the device, and the other processes
-    wanted = compute.device
-    if wanted == "auto":
-        wanted = next((kind for kind in ("cuda", "mps") if seen[kind]), "cpu")
-    device = torch.device(wanted)
+    # the other processes
     if dist.is_available() and dist.is_initialized():
         return torch.device("cuda", torch.cuda.current_device()) if wanted == "cuda" else device
     if dist.is_available() and dist.is_torchelastic_launched():
