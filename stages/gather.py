@@ -24,6 +24,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, field_validator
 
+from pawprint.compute import EngineParams, open_engine
 from pawprint.params import Params, StageError, load_params, run_stage
 from pawprint.sources import PARTIAL
 from pawprint.sources.download import Downloader, DownloadParams
@@ -66,6 +67,7 @@ class GatherParams(Params):
 
 def main() -> None:
     params = load_params("gather", GatherParams)
+    engine = open_engine(load_params("compute", EngineParams))
     watch = Watch(SOURCES / f"{params.source}.yaml", params.path, params.added)
     source = open_source(params.source, Path(params.path))
     if not source.reads_path:
@@ -77,7 +79,7 @@ def main() -> None:
     journal = Journal(f"{source.key} {locked_as}")
 
     # fetch what the lock lists, or ask the source
-    with Downloader(params.download, params.allow_private) as downloader:
+    with Downloader(params.download, params.allow_private, engine) as downloader:
         if is_locked:
             rows = fetch_locked(lock, source, downloader, journal, params.licences)
         else:
