@@ -142,7 +142,10 @@ class RayEngine(Engine):
             # else Ray on Linux puts the machine's outer address in its place
             os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         import ray
+        from ray._private import worker
 
+        # what nodes say of themselves, on standard output, where predict writes its rows
+        worker.print_to_stdstream = lambda *_, **__: None
         if not ray.is_initialized():
             try:
                 ray.init(self.address, log_to_driver=False, logging_level=logging.ERROR)

@@ -30,7 +30,8 @@ def processes_wanted(compute: ComputeParams, most: int) -> int:
     if started_by_others() or not dist.is_available():
         return 1
     gpus = torch.cuda.device_count() if compute.device in ("auto", "cuda") else 0
-    return min(compute.count(gpus or cores()) if compute.workers != "auto" else max(1, gpus), most)
+    wanted = max(1, gpus) if compute.workers == "auto" else compute.workers
+    return min(wanted, gpus or wanted, most)
 
 
 def launch(module: str, arguments: list[str], count: int) -> None:
