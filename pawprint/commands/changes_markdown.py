@@ -109,7 +109,7 @@ def errors(sides: Sides) -> str:
     names = [code(side.short) for side in sides]
     header = [
         "error (95 % interval)",
-        *(f"{split}, {n}" for split in ("valid", "test") for n in names),
+        *(f"{split}, {n}" for split in ("valid as cleaned", "test as gathered") for n in names),
     ]
     exported = [str(side.metrics.get("export", {}).get("model", MISSING)) for side in sides]
     lines = [table(header, rows, 4), f"Exported: {' → '.join(code(name) for name in exported)}."]
@@ -140,8 +140,9 @@ def compared(sides: Sides) -> list[str]:
     verdict = "unlikely to be chance" if p < 0.05 else "no evidence of a difference"
     shown = f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
     return [
-        f"The first model on the {len(same)} valid pictures of both: {int(wrong[0].sum())} wrong → "
-        f"{int(wrong[1].sum())} wrong; {verdict} ({shown}, McNemar's exact test)."
+        f"The first model on the {len(same)} valid pictures of both, labels as gathered: "
+        f"{int(wrong[0].sum())} wrong → {int(wrong[1].sum())} wrong; {verdict} ({shown}, "
+        "McNemar's exact test)."
     ]
 
 
