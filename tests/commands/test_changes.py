@@ -275,10 +275,11 @@ def test_a_label_breaks_no_table_and_mentions_links_and_loads_nothing():
 
 
 def test_what_one_commit_does_not_have_is_a_line_and_the_other_is_shown():
-    bare = Side("a" * 40, {}, {}, None)
+    bare = Side("a" * 40, {}, {}, None, "no such bucket")
     text = comment((bare, side("b", 2)), {}, "there is no dvc.yaml")
     assert "No metrics/confusion.csv at this commit." in text
     assert "<code>aaaaaaaa</code> has no readable data/predictions.csv" in text
+    assert "<code>no such bucket</code>" in text
     assert "| first model | - | 10.0 % (2.8 to 30.1) | - | - |" in text
     assert "### Params\n\nNo change." in text
     assert "`dvc metrics diff` cannot tell: <code>there is no dvc.yaml</code>" in text
