@@ -41,7 +41,7 @@ from benchmarks.project import ROOT, edit_yaml
 OUT = ROOT / "docs/pictures"
 COLUMNS = 100  # characters of a terminal's line
 WIDTH, HEIGHT = 1200, 900  # pixels of a page
-QUALITY = 72  # of JPEG
+QUALITY = 60  # of JPEG
 # without the fonts that rich would load from the web
 SVG = re.sub(r"@font-face \{\{.*?\}\}\n", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 # a browser's or an editor's escape sequences, but not those of colours
@@ -96,7 +96,8 @@ def do(command: Sequence[str], copy: Path) -> str:
 
 def last_line(text: str) -> str:
     """Return the last line of a text that is not empty."""
-    lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n")
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
     return lines[-1] if lines else "it printed nothing"
 
 
@@ -324,7 +325,9 @@ def notebook(copy: Path) -> None:
     os.environ.update(environment(copy))  # the kernel takes it from here
     cells = nbformat.read(copy / "notebooks/bears.ipynb", as_version=4)
     resources = {"metadata": {"path": str(copy)}}
-    nbclient.NotebookClient(cells, timeout=1200, resources=resources).execute()
+    client = nbclient.NotebookClient(cells, timeout=1200, resources=resources)
+    client.coalesce_streams = True  # texts that came in pieces
+    client.execute()
     page_text, _ = nbconvert.HTMLExporter().from_notebook_node(cells)
     path = copy / "notebook.html"
     path.write_text(page_text.replace(str(copy.parent), "~"), encoding="utf-8")
@@ -335,14 +338,14 @@ def notebook(copy: Path) -> None:
 
 
 def in_columns(png: bytes, columns: int) -> bytes:
-    """Return a tall picture cut into columns beside each other, as JPEG of 1500 pixels' width."""
+    """Return a tall picture cut into columns beside each other, as JPEG."""
     with Image.open(io.BytesIO(png)) as tall:
         height = -(-tall.height // columns)
         wide = Image.new("RGB", (tall.width * columns, height), "white")
         for i in range(columns):
             part = tall.crop((0, i * height, tall.width, min((i + 1) * height, tall.height)))
             wide.paste(part, (i * tall.width, 0))
-    wide.thumbnail((1500, 4000))
+    wide.thumbnail((1400, 4000))
     buffer = io.BytesIO()
     wide.save(buffer, "JPEG", quality=QUALITY, optimize=True)
     return buffer.getvalue()

@@ -80,9 +80,9 @@ def read_side(commit: str) -> Side:
         table = parse(content.stdout, ("actual", "predicted"))
         if table is not None:
             matrices[name] = table
-    answers = read_output(commit, "data/predictions.csv")
+    answers, why = read_output(commit, "data/predictions.csv")
     needed = ("path", "label", "split", "prediction", "probability", "loss")
-    return Side(commit, metrics, matrices, parse(answers, needed))
+    return Side(commit, metrics, matrices, parse(answers, needed), why)
 
 
 def read_metrics(commit: str, path: str) -> dict[str, Any]:
@@ -105,15 +105,14 @@ def parse(content: bytes | None, columns: tuple[str, ...]) -> pd.DataFrame | Non
     return frame if set(columns) <= set(frame) else None
 
 
-def read_output(commit: str, path: str) -> bytes | None:
-    """Return an output of the pipeline at a commit, from DVC's cache or remote; None if neither."""
+def read_output(commit: str, path: str) -> tuple[bytes | None, str]:
+    """Return an output of the pipeline at a commit, from DVC's cache or remote; or None and why."""
     import dvc.api  # here: it takes as long to import as most commands to run
-    from dvc.exceptions import DvcException
 
     try:
-        return dvc.api.read(path, repo=".", rev=commit, mode="rb")
-    except (DvcException, OSError):
-        return None
+        return dvc.api.read(path, repo=".", rev=commit, mode="rb"), ""
+    except Exception as error:  # a remote's library raises errors of its own
+        return None, " ".join(str(error).split())
 
 
 def diff(kind: str, base: str, head: str) -> dict[str, dict[str, Any]] | str:
@@ -123,9 +122,10 @@ def diff(kind: str, base: str, head: str) -> dict[str, dict[str, Any]] | str:
     """
     command = [sys.executable, "-m", "dvc", kind, "diff", base, head, "--json"]
     done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        return " ".join(done.stderr.split())[-300:]
-    return json.loads(done.stdout or "{}")
+    try:
+        return json.loads(done.stdout)
+    except ValueError:
+        return " ".join((done.stderr or done.stdout).split())
 
 
 def write_pictures(folder: Path, sides: tuple[Side, Side]) -> list[tuple[str, list[Path]]]:
@@ -134,7 +134,7 @@ def write_pictures(folder: Path, sides: tuple[Side, Side]) -> list[tuple[str, li
     for name in PICTURES:
         paths = []
         for side in sides:
-            content = read_output(side.commit, f"plots/{name}.png")
+            content, _ = read_output(side.commit, f"plots/{name}.png")
             if content is not None:
                 path = folder / f"{side.short}-{name}.png"
                 write_bytes(path, content)

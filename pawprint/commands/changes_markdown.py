@@ -22,6 +22,7 @@ MOST_CLASSES = 12  # up to which a matrix is shown whole
 MOST_PAIRS = 10  # confusions, if there are more classes
 MOST_ROWS = 60  # of params and of metrics
 LONGEST = 40  # characters of a label or a value
+LONGEST_REASON = 300  # of an error's text
 LONGEST_COMMENT = 60_000  # characters; GitHub takes 65,536
 SPLITS = {"confusion": "valid, first model", "test_confusion": "test"}
 
@@ -33,13 +34,15 @@ class Side:
     """What one commit holds.
 
     metrics: by name, empty if missing; matrices: by name, columns actual and predicted, one row per
-    picture; answers: data/predictions.csv as text, None if neither cache nor remote has it.
+    picture; answers: data/predictions.csv as text, None if neither cache nor remote has it; why: the
+    reason then.
     """
 
     commit: str
     metrics: Mapping[str, dict[str, Any]]
     matrices: Mapping[str, pd.DataFrame]
     answers: pd.DataFrame | None
+    why: str = ""
 
     @property
     def short(self) -> str:
@@ -79,10 +82,10 @@ def fit(parts: Iterable[str], instead: str) -> str:
     return text.rstrip("\n")
 
 
-def code(value: object) -> str:
-    """Return any text as code: cut to 40 characters, on one line, every sign escaped."""
+def code(value: object, longest: int = LONGEST) -> str:
+    """Return any text as code: cut to so many characters, on one line, every sign escaped."""
     text = " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
-    text = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    text = text if len(text) <= longest else text[: longest - 1] + "…"
     plain = set("-. …/")
     escaped = "".join(c if c.isalnum() or c in plain else f"&#{ord(c)};" for c in text)
     return f"<code>{escaped}</code>" if escaped else ""
@@ -109,7 +112,7 @@ def errors(sides: Sides) -> str:
     names = [code(side.short) for side in sides]
     header = [
         "error (95 % interval)",
-        *(f"{split}, {n}" for split in ("valid", "test") for n in names),
+        *(f"{split}, {n}" for split in ("valid as cleaned", "test as gathered") for n in names),
     ]
     exported = [str(side.metrics.get("export", {}).get("model", MISSING)) for side in sides]
     lines = [table(header, rows, 4), f"Exported: {' → '.join(code(name) for name in exported)}."]
@@ -140,8 +143,9 @@ def compared(sides: Sides) -> list[str]:
     verdict = "unlikely to be chance" if p < 0.05 else "no evidence of a difference"
     shown = f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
     return [
-        f"The first model on the {len(same)} valid pictures of both: {int(wrong[0].sum())} wrong → "
-        f"{int(wrong[1].sum())} wrong; {verdict} ({shown}, McNemar's exact test)."
+        f"The first model on the {len(same)} valid pictures of both, labels as gathered: "
+        f"{int(wrong[0].sum())} wrong → {int(wrong[1].sum())} wrong; {verdict} ({shown}, "
+        "McNemar's exact test)."
     ]
 
 
@@ -161,7 +165,8 @@ def changed(kind: str, found: Diff, sides: Sides, folded: bool = False) -> str:
     """Return what DVC says has changed, as a table; folded: behind a line to click on."""
     command = f"dvc {kind} diff {sides[0].short} {sides[1].short}"
     if isinstance(found, str):
-        return f"### {kind.capitalize()}\n\n`dvc {kind} diff` cannot tell: {code(found)}"
+        reason = code(found, LONGEST_REASON)
+        return f"### {kind.capitalize()}\n\n`dvc {kind} diff` cannot tell: {reason}"
     rows = [
         [code(file), code(key), code(value_of(change, "old")), code(value_of(change, "new"))]
         for file, changes in sorted(found.items())
@@ -249,7 +254,7 @@ def top_losses(sides: Sides) -> str:
     tables = [valid_answers(side) for side in sides]
     missing = [
         f"{code(side.short)} has no readable data/predictions.csv in DVC's cache or remote: "
-        "`dvc push` it from where it ran."
+        f"`dvc push` it from where it ran. {code(side.why, LONGEST_REASON)}".rstrip()
         for side, each in zip(sides, tables, strict=True)
         if each is None
     ]
