@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -16,15 +16,16 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from pawprint.commands.answers import csv_line
+from pawprint.commands.explanations import Explanations
 from pawprint.commands.exported import add_runtime, load
 from pawprint.compute import cores
-from pawprint.exporting.shipped.predict import Classifier
 from pawprint.pictures.formats import looks_like_picture
 from pawprint.pictures.opening import Unusable
 
 AHEAD = 32  # files that may be under way before the first of them is written
 
 Row = dict[str, Any]  # the file, and the model's answer or an error
+Ask = Callable[[str | io.BytesIO], Row]  # the model, asked about one picture
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-urls", action="store_true", help="fetch http(s) addresses among the paths"
     )
     parser.add_argument("--format", choices=("table", "csv", "jsonl"), default="table")
+    parser.add_argument(
+        "--explain",
+        type=Path,
+        metavar="DIR",
+        help="write DIR/index.html, a page that says why; needs export.explain: true",
+    )
     add_runtime(parser)
 
 
@@ -54,14 +61,22 @@ def run(arguments: argparse.Namespace) -> None:
         sys.exit(f"pawprint: there are no pictures in {', '.join(arguments.paths)}")
     threads = 0 if len(files) == 1 else 1
     classifier = load(arguments.export, threads, arguments.runtime)
-    rows = tqdm(
-        answer_files(classifier, files, arguments.allow_urls),
+    ask: Ask = classifier
+    if arguments.explain:
+        explanations = Explanations(classifier, arguments.export, arguments.explain)
+        ask = explanations.ask
+    rows: Iterable[Row] = tqdm(
+        answer_files(ask, files, arguments.allow_urls),
         "predict",
         len(files),
         unit="picture",
         disable=len(files) < 2 * AHEAD,
     )
+    if arguments.explain:
+        rows = explanations.collect(rows)
     failed = write_rows(rows, arguments.format, classifier.config["classes"], sys.stdout)
+    if arguments.explain:
+        explanations.write()
     sys.exit(1 if failed else 0)
 
 
@@ -136,9 +151,7 @@ def content_of(file: str, allow_urls: bool) -> str | io.BytesIO:
     return io.BytesIO(fetch(file))
 
 
-def answer_files(
-    classifier: Classifier, files: Iterable[str], allow_urls: bool = False
-) -> Iterator[Row]:
+def answer_files(ask: Ask, files: Iterable[str], allow_urls: bool = False) -> Iterator[Row]:
     """Yield one row per file, in order: its name and the model's answer, or its name and an error.
 
     Each core decodes a file and asks the model about it alone: measured on 2 cores, batches of 32
@@ -147,7 +160,7 @@ def answer_files(
 
     def answer(file: str) -> Row:
         try:
-            return {"file": file, **classifier(content_of(file, allow_urls))}
+            return {"file": file, **ask(content_of(file, allow_urls))}
         except Unusable as why:
             return {"file": file, "error": str(why)}
         except Exception as error:  # of the network, or of the file system

@@ -33,8 +33,8 @@ def model_card(
     """Render the model card.
 
     split: data/split.csv, for the counts. figures: model (its name), source, baseline, test,
-    confusions, difference, stranger, int8 and licence, as the template README.md.j2 uses them;
-    versions: of the packages that the page needs.
+    confusions, difference, stranger, int8, licence and page, as the template README.md.j2 uses
+    them; versions: of the packages that the page needs.
     """
     environment = Environment(
         loader=FileSystemLoader(SHIPPED),
@@ -71,8 +71,11 @@ def front_matter(
     """
     title, base = title_of(config.classes), base_model_of(params)
     content: dict[str, Any] = {"title": title, "emoji": "🐾", "colorFrom": "yellow"}
-    content |= {"colorTo": "red", "sdk": "gradio", "sdk_version": figures["versions"]["gradio"]}
-    content |= {"python_version": PYTHON, "app_file": "app.py", "pinned": False}
+    content |= {"colorTo": "red"}
+    if figures["page"] != "browser":
+        content |= {"sdk": "gradio", "sdk_version": figures["versions"]["gradio"]}
+        content |= {"python_version": PYTHON, "app_file": "app.py"}
+    content["pinned"] = False
     if figures["licence"]:
         content["license"] = figures["licence"]
     content |= {"pipeline_tag": "image-classification", "tags": ["onnx", "pawprint"]}
