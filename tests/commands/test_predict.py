@@ -245,7 +245,7 @@ def test_the_page_of_reasons_is_one_file_with_its_pictures(folder):
     wrong, red, green = rows
     assert "error" in wrong
     assert (red["label"], green["label"]) == ("red", "green")
-    assert [each["picture"] for each in red["nearest"]][0] == "red_picture"
+    assert red["nearest"][0]["picture"] == "red_picture"
     assert np.array(red["heat"]).shape == (4, 4)
     assert "pictures" not in red
     page = (folder / "why/index.html").read_text()
