@@ -165,12 +165,12 @@ def main() -> None:
     if params.explain:
         names = known["path"].map(picture_name).tolist()
         write_json(EXPORT / "nearest.json", {"pictures": names, "labels": known["label"].tolist()})
-    if params.page != "browser":  # make the folder a Space with a server
-        shutil.copyfile(SHIPPED / "app.py", EXPORT / "app.py")
+    if params.page != "browser":  # what makes the folder a Space with a server
         write_bytes(EXPORT / REQUIREMENTS, requirements.encode("utf-8"))
+        shutil.copyfile(SHIPPED / "app.py", EXPORT / "app.py")
     if runtime is not None:
-        test_error = {"classes": config.classes, "test": chosen.error}
-        write_browser(EXPORT / "browser", EXPORT, runtime, **test_error)
+        shown = {"classes": config.classes, "test": chosen.error, "licence": params.licence}
+        write_browser(EXPORT / "browser", EXPORT, runtime, **shown)
     write_figures(name, chosen, len(test), temperature, none, int8)
     watch.refuse_changes()
 

@@ -75,7 +75,7 @@ def front_matter(
     if figures["page"] != "browser":
         content |= {"sdk": "gradio", "sdk_version": figures["versions"]["gradio"]}
         content |= {"python_version": PYTHON, "app_file": "app.py"}
-    content |= {"pinned": False}
+    content["pinned"] = False
     if figures["licence"]:
         content["license"] = figures["licence"]
     content |= {"pipeline_tag": "image-classification", "tags": ["onnx", "pawprint"]}

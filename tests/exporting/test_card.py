@@ -49,6 +49,7 @@ def card_of(
         "stranger": none,
         "int8": {},
         "licence": "",
+        "page": "gradio",
         "versions": {"gradio": "6.31.0"},
         **more,
     }
