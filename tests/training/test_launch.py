@@ -46,5 +46,5 @@ def test_an_apple_gpu_is_taken_if_there_is_no_other(monkeypatch, cuda: bool, dev
 
 @pytest.mark.skipif(torch.backends.mps.is_available(), reason="an Apple GPU is here")
 def test_without_an_apple_gpu_the_line_names_the_param():
-    with pytest.raises(StageError, match="compute.device is 'mps', but torch sees no GPU"):
+    with pytest.raises(StageError, match=r"compute\.device is 'mps', but torch sees no GPU"):
         start(ComputeParams(device="mps", threads=0), seed=0)
