@@ -94,6 +94,7 @@ def train_on_cluster(
     engine.connect()
     import ray
 
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "300")  # busy machines
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
     _, content = pack((work,))
     pieces = [ray.put(piece) for piece in cut(reads)]
