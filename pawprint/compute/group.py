@@ -170,6 +170,7 @@ def fit(settings: dict[str, Any], shape: Shape) -> str:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
+    once: dict[str, Any] = {"max_failures": 0, "controller_failure_limit": 0}
     resources = {"CPU": shape.cpus, **({"GPU": shape.gpus} if shape.gpus else {})}
     with tempfile.TemporaryDirectory(prefix="pawprint-train-") as folder:
         trainer = TorchTrainer(
@@ -180,10 +181,7 @@ def fit(settings: dict[str, Any], shape: Shape) -> str:
                 use_gpu=bool(shape.gpus),
                 resources_per_worker=resources,
             ),
-            run_config=RunConfig(
-                storage_path=folder,
-                failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
-            ),
+            run_config=RunConfig(storage_path=folder, failure_config=FailureConfig(**once)),
         )
         try:
             trainer.fit()
