@@ -134,7 +134,7 @@ def test_without_a_cluster_compare_says_so_in_one_line(tmp_path: Path, monkeypat
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text("compute:\n  address: 127.0.0.1:1\n")
-    with pytest.raises(SystemExit, match="pawprint: compute.address: no Ray cluster answers"):
+    with pytest.raises(SystemExit, match=r"pawprint: compute\.address: no Ray cluster answers"):
         compare.count_workers()
 
 
