@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
 from pawprint.params import Params, StageError
 
@@ -44,6 +44,22 @@ class EngineParams(Params):
     address: str = Field(default="auto", min_length=1)
     workers: Literal["auto"] | int = "auto"
     gpus_per_worker: Literal["auto"] | float = "auto"
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _workers(cls, value: object) -> object:
+        if value == "auto" or (type(value) is int and value >= 1):
+            return value
+        raise ValueError("should be auto, or a whole number from 1 on")
+
+    @field_validator("gpus_per_worker", mode="before")
+    @classmethod
+    def _gpus(cls, value: object) -> object:
+        if value == "auto":
+            return value
+        if type(value) in (int, float) and value >= 0:  # type: ignore[operator]
+            return float(value)  # type: ignore[arg-type]
+        raise ValueError("should be auto, or a number from 0 on")
 
     def count(self, most: int) -> int:
         """Return the number of workers: that of `workers`, and never more than `most`."""
@@ -76,7 +92,11 @@ def open_engine(params: EngineParams, asked: str | None = None) -> "Engine":
     from pawprint.compute.cluster import RayEngine
 
     number = os.environ.get(WORKERS, "")
-    return RayEngine(params.model_copy(update={"workers": int(number)}) if number else params)
+    if not number:
+        return RayEngine(params)
+    if not number.isdecimal() or int(number) < 1:
+        raise StageError(f"{WORKERS} is {number!r}; it should be a whole number from 1 on")
+    return RayEngine(params.model_copy(update={"workers": int(number)}))
 
 
 def no_files(_: object) -> Sequence[str]:
