@@ -1,10 +1,10 @@
 """Look at the first model through its answers: what it confuses, where it is wrong, how sure it is.
 
-Reads models/first.safetensors, metrics/baseline.json, data/split.csv, data/properties.csv and
-data/images. Writes data/predictions.csv (one row per train and valid picture),
-metrics/interpret.json, metrics/classes.csv (precision and recall of each class, empty if not
-measured), metrics/confusion.csv, metrics/reliability.csv, plots/*.png and report.html, one file
-that works offline.
+Reads models/first.safetensors, metrics/baseline.json, data/gathered.csv (for licences),
+data/split.csv, data/properties.csv and data/images. Writes data/predictions.csv (one row per train
+and valid picture), metrics/interpret.json, metrics/classes.csv (precision and recall of each class,
+empty if not measured), metrics/confusion.csv, metrics/reliability.csv, plots/*.png and report.html,
+one file that works offline.
 
 All figures are of the valid split. The test split is not opened here: it stays unseen until
 evaluate.
@@ -19,6 +19,7 @@ from pawprint.judging.correlations import find_correlations
 from pawprint.judging.figures import confusion_table, reliability, summarise, tabulate
 from pawprint.judging.grad_cam import grad_cam, overlay
 from pawprint.judging.grids import picture_grid
+from pawprint.judging.licences import count_licences
 from pawprint.judging.picture_faults import list_faults, read_properties
 from pawprint.judging.report import THUMBNAIL, captions, draw_confusion, render
 from pawprint.judging.tta import EvaluateParams, answer, ask, load_questions
@@ -49,6 +50,7 @@ def main() -> None:
 
     # what the model answers about train and valid
     table = read_table("data/split.csv")
+    licences, _ = count_licences(table["path"].tolist())
     table = table[table["split"] != "test"].reset_index(drop=True)
     views = recipe if evaluate.tta else None
     paths = table["path"].tolist()
@@ -93,8 +95,9 @@ def main() -> None:
         square = squares[torch.tensor([i])][0].numpy()
         looks.append(overlay(square, each, THUMBNAIL))
     baselines = read_json("metrics/baseline.json")["valid"]
+    correlations = find_correlations(labelled)
     page = render(
-        figures, valid, worst, looks, bins, baselines, classes, faults, find_correlations(labelled)
+        figures, valid, worst, looks, bins, baselines, classes, faults, correlations, licences
     )
     write_bytes("report.html", page.encode("utf-8"))
 

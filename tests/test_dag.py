@@ -16,10 +16,11 @@ PIPELINE = load_yaml(ROOT / "dvc.yaml")["stages"]
 # Neither is content: the params are declared by key, and dvc.yaml is where all of it is declared.
 DECLARED_OTHERWISE = {"params.yaml", "dvc.yaml", "pawprint/__init__.py", "stages/__init__.py"}
 
-# What a stage reads only if cleaning changed nothing, or if the linear head is exported.
+# What a stage reads only if cleaning changed nothing, or if the linear head is exported; of the
+# folder of weights, export looks at the names alone.
 READ_AT_TIMES = {
     "retrain": {"models/first.safetensors", "metrics/train.csv", "metrics/train.json"},
-    "export": {"data/features.safetensors", "data/images.csv"},
+    "export": {"data/features.safetensors", "data/images.csv", "data/weights"},
 }
 
 

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from pawprint.commands.answers import csv_line
+from pawprint.commands.explanations import Explanations
 from pawprint.commands.exported import MODEL, add_runtime, load
 from pawprint.compute import AHEAD, Engine, EngineParams, open_engine
 from pawprint.exporting.shipped.predict import Classifier
@@ -24,6 +25,7 @@ from pawprint.pictures.opening import Unusable
 TOGETHER = 16  # files that travel to a worker of a cluster at a time
 
 Row = dict[str, Any]  # the file, and the model's answer or an error
+Ask = Callable[[str | io.BytesIO], Row]  # the model, asked about one picture
 CLASSIFIERS: dict[str, Classifier] = {}  # in a worker: the model that has come to it
 
 
@@ -39,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-urls", action="store_true", help="fetch http(s) addresses among the paths"
     )
     parser.add_argument("--format", choices=("table", "csv", "jsonl"), default="table")
+    parser.add_argument(
+        "--explain",
+        type=Path,
+        metavar="DIR",
+        help="write DIR/index.html, a page that says why; needs export.explain: true",
+    )
     add_runtime(parser)
     parser.add_argument(
         "--engine", choices=("local", "ray"), help="where; ray: the workers of a Ray cluster"
@@ -60,20 +68,30 @@ def run(arguments: argparse.Namespace) -> None:
         sys.exit(f"pawprint: there are no pictures in {', '.join(arguments.paths)}")
     threads = 0 if len(files) == 1 else 1
     classifier = load(arguments.export, threads, arguments.runtime)
+    ask: Ask = classifier
+    if arguments.explain:
+        explanations = Explanations(classifier, arguments.export, arguments.explain)
+        ask = explanations.ask
     params = EngineParams(engine=arguments.engine or "local", address=arguments.address)
     engine = open_engine(params, arguments.engine)
+    if engine.is_remote and arguments.explain:
+        sys.exit("pawprint: --explain computes on this machine; leave out --engine ray")
     if engine.is_remote:
         answers = answer_on_cluster(engine, arguments, files)
     else:
-        answers = answer_files(classifier, files, arguments.allow_urls)
-    rows = tqdm(
+        answers = answer_files(ask, files, arguments.allow_urls)
+    rows: Iterable[Row] = tqdm(
         answers,
         "predict",
         len(files),
         unit="picture",
         disable=len(files) < 2 * AHEAD,
     )
+    if arguments.explain:
+        rows = explanations.collect(rows)
     failed = write_rows(rows, arguments.format, classifier.config["classes"], sys.stdout)
+    if arguments.explain:
+        explanations.write()
     sys.exit(1 if failed else 0)
 
 
@@ -148,9 +166,7 @@ def content_of(file: str, allow_urls: bool) -> str | io.BytesIO:
     return io.BytesIO(fetch(file))
 
 
-def answer_files(
-    classifier: Classifier, files: Iterable[str], allow_urls: bool = False
-) -> Iterator[Row]:
+def answer_files(ask: Ask, files: Iterable[str], allow_urls: bool = False) -> Iterator[Row]:
     """Yield one row per file, in order: its name and the model's answer, or its name and an error.
 
     Each core decodes a file and asks the model about it alone: measured on 2 cores, batches of 32
@@ -159,7 +175,7 @@ def answer_files(
 
     def answer(file: str) -> Row:
         try:
-            return {"file": file, **classifier(content_of(file, allow_urls))}
+            return {"file": file, **ask(content_of(file, allow_urls))}
         except Exception as error:
             return {"file": file, "error": say(error)}
 
