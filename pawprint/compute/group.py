@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pawprint.compute import bytes_of
 from pawprint.compute.cluster import (
     BATCH_BYTES,
     RETRIES,
@@ -36,6 +35,7 @@ from pawprint.compute.cluster import (
     versions_here,
     write,
 )
+from pawprint.compute.engine import bytes_of
 from pawprint.params import StageError
 
 MOMENT = 0.5  # seconds between two looks for a new checkpoint
