@@ -53,6 +53,7 @@ def test_columns_are_known_by_many_names():
     found = find_credit_columns(columns)
     assert (found.licence, found.author, found.page) == ("License", "Author", "OriginalLandingURL")
     assert find_credit_columns(["file", "author"], ["author"]).names == []
+    assert find_credit_columns(["license"]).read({"license": {"id": 4}}) == Credit()
 
 
 # --- the lock ---
