@@ -148,7 +148,7 @@ class CreditColumns:
         return [name for name in (self.licence, self.author, self.page) if name]
 
     def read(self, cells: Mapping[str, Any]) -> Credit:
-        """Return what a row's cells say; a cell that holds more than a text or a number says none."""
+        """Return what a row's cells say; only texts and numbers say something."""
         values = [
             cells.get(name) if name else "" for name in (self.licence, self.author, self.page)
         ]
