@@ -16,6 +16,7 @@ CONTENT = (
     "pawprint",
     "data/sources",
     "data/own",
+    "data/added",
     "data/strangers",
     "data/weights",
     "data/decisions.csv",

@@ -1,10 +1,11 @@
 """Gather pictures from a source into data/raw, and write down where each came from.
 
 Reads data/sources/NAME.yaml (NAME is `gather.source`); its `kind` names the module in
-pawprint/sources. Writes data/raw/LABEL/SHA.SUFFIX, data/gathered.csv (one row per picture, in the
-source's own order) and metrics/gather.json. Nothing is judged here: broken files are kept as they
-came, for verify to refuse by name. Only `gather.licences` leaves pictures out, by their licence;
-they are not fetched, and their rows say why.
+pawprint/sources. The labelled pictures of the folder `gather.added` join those of any source.
+Writes data/raw/LABEL/SHA.SUFFIX, data/gathered.csv (one row per picture, in the source's own order)
+and metrics/gather.json. Nothing is judged here: broken files are kept as they came, for verify to
+refuse by name. Only `gather.licences` leaves pictures out, by their licence; they are not fetched,
+and their rows say why.
 
 data/gathered.csv is a lock file, because the web changes and a commit must not. While it belongs to
 the source's yaml (its column `source` says so), exactly its pictures are fetched again and every
@@ -23,15 +24,16 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, field_validator
 
+from pawprint.compute import EngineParams, open_engine
 from pawprint.params import Params, StageError, load_params, run_stage
 from pawprint.sources import PARTIAL
 from pawprint.sources.download import Downloader, DownloadParams
 from pawprint.sources.fetching import fetch_found, fetch_locked
 from pawprint.sources.journal import Journal
 from pawprint.sources.licences import WITHHELD, normal_licence
-from pawprint.sources.lock import LOCK, read_lock, write_lock
+from pawprint.sources.lock import LOCK, is_added, read_lock, write_lock
 from pawprint.sources.names import check_path_text
-from pawprint.sources.opening import SOURCES, open_source, say_unused_pictures
+from pawprint.sources.opening import SOURCES, open_added, open_source, say_unused_pictures
 from pawprint.sources.report import (
     say_too_few,
     say_videos,
@@ -48,6 +50,7 @@ class GatherParams(Params):
 
     source: Annotated[str, AfterValidator(check_path_text)]
     path: Annotated[str, AfterValidator(check_path_text)]
+    added: Annotated[str, AfterValidator(check_path_text)] = "data/added"
     min_per_class: int = Field(default=1, ge=0)
     allow_private: bool = False
     licences: list[str] = Field(default_factory=list)
@@ -64,22 +67,26 @@ class GatherParams(Params):
 
 def main() -> None:
     params = load_params("gather", GatherParams)
-    watch = Watch(SOURCES / f"{params.source}.yaml", params.path)
+    engine = open_engine(load_params("compute", EngineParams))
+    watch = Watch(SOURCES / f"{params.source}.yaml", params.path, params.added)
     source = open_source(params.source, Path(params.path))
     if not source.reads_path:
         say_unused_pictures(Path(params.path), params.source)
-    lock = read_lock()
+    added = open_added(Path(params.added))
+    lock = [row for row in read_lock() if not is_added(row)]
     is_locked = bool(lock) and lock[0].source == source.key and not source.is_local
     locked_as = hashlib.sha256(LOCK.read_bytes() if is_locked else b"").hexdigest()
     journal = Journal(f"{source.key} {locked_as}")
 
     # fetch what the lock lists, or ask the source
-    with Downloader(params.download, params.allow_private) as downloader:
+    with Downloader(params.download, params.allow_private, engine) as downloader:
         if is_locked:
             rows = fetch_locked(lock, source, downloader, journal, params.licences)
         else:
             rows = fetch_found(source, lock, downloader, journal, params.licences)
+        joined = fetch_found(added, [], downloader, journal, params.licences) if added else []
     rows = [replace(row, source=source.key) for row in rows]
+    rows += [replace(row, source=added.key) for row in joined if added]
 
     if not params.min_per_class:
         rows = without_empty_classes(rows)

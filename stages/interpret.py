@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from pydantic import Field
 
+from pawprint.compute import open_engine
 from pawprint.judging.correlations import find_correlations
 from pawprint.judging.figures import confusion_table, reliability, summarise, tabulate
 from pawprint.judging.grad_cam import grad_cam, overlay
@@ -21,7 +22,7 @@ from pawprint.judging.grids import picture_grid
 from pawprint.judging.licences import count_licences
 from pawprint.judging.picture_faults import list_faults, read_properties
 from pawprint.judging.report import THUMBNAIL, captions, draw_confusion, render
-from pawprint.judging.tta import EvaluateParams, answer, load_questions
+from pawprint.judging.tta import EvaluateParams, answer, ask, load_questions
 from pawprint.params import Params, load_params, run_stage
 from pawprint.pictures.batches import load_pictures
 from pawprint.tables import read_json, read_table, write_bytes, write_json, write_table
@@ -41,7 +42,9 @@ class InterpretParams(Params):
 def main() -> None:
     params = load_params("interpret", InterpretParams)
     evaluate, recipe = load_params("evaluate", EvaluateParams), load_params("train", TrainParams)
-    device = start(load_params("compute", ComputeParams), seed=0)
+    compute = load_params("compute", ComputeParams)
+    engine = open_engine(compute)
+    device = start(compute, seed=0)
     model, config = load_model(MODEL)
     classes = list(config.classes)
 
@@ -50,8 +53,11 @@ def main() -> None:
     licences, _ = count_licences(table["path"].tolist())
     table = table[table["split"] != "test"].reset_index(drop=True)
     views = recipe if evaluate.tta else None
-    questions = load_questions(table["path"].tolist(), config, views)
-    probabilities = answer(model, config, questions, device)
+    paths = table["path"].tolist()
+    if engine.is_remote:
+        probabilities = ask(engine, compute, model, config, paths, views)
+    else:
+        probabilities = answer(model, config, load_questions(paths, config, views), device)
     answers = tabulate(table, probabilities.numpy(), classes)
     write_table("data/predictions.csv", answers)
 

@@ -104,6 +104,14 @@ def test_dvc_yaml_names_code_by_folders_and_stays_short():
         assert files == [], f"{name} names files inside a folder of the library"
 
 
+def test_where_the_work_is_done_reruns_no_stage():
+    keys = {key for stage in PIPELINE.values() for key in stage.get("params", [])}
+    assert {key for key in keys if key.startswith("compute")} == {
+        "compute.device",
+        "compute.threads",
+    }
+
+
 # --- what follows what ---
 
 

@@ -18,6 +18,7 @@ from pawprint.tables import SPLITS, parse_rows, to_csv, write_bytes
 
 LOCK = Path("data/gathered.csv")
 RAW = Path("data/raw")
+ADDED = "gather.added"  # the source of the pictures that join those of any other
 STATUSES = (
     *("ok", "gone", "changed", "not a picture", "refused", "failed", "incomplete", WITHHELD),
 )
@@ -78,13 +79,18 @@ def read_lock() -> list[Row]:
             raise StageError(
                 f"{LOCK}, line {line}: {row.url!r} is listed with two hashes; {ADVICE}"
             )
-        if rows and row.source != rows[0].source:
+        if rows and row.source != rows[0].source and not is_added(row):
             raise StageError(
                 f"{LOCK}, line {line}: its source is {row.source!r}, that of the first row "
                 f"{rows[0].source!r}; {ADVICE}"
             )
         rows.append(row)
     return rows
+
+
+def is_added(row: Row) -> bool:
+    """Return whether a picture is one of `gather.added`, which are beside any source."""
+    return row.source.startswith(f"{ADDED}:")
 
 
 def write_lock(rows: Iterable[Row], path: Path = LOCK) -> None:
