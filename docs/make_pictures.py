@@ -310,7 +310,11 @@ def licences(copy: Path) -> None:
     (copy / "photos/labels.csv").write_text("\n".join(rows) + "\n")
     edit_yaml(copy / "params.yaml", **{"gather.licences": ["cc-by", "cc0"]})
     do([*pawprint(), "use", "photos"], copy)
-    commands = ["head -n 4 photos/labels.csv", "grep licences: params.yaml", "dvc repro gather"]
+    commands = [
+        "head -n 4 photos/labels.csv",
+        "grep -A 2 licences: params.yaml",
+        "dvc repro gather",
+    ]
     terminal("licences", copy, commands)
 
 
