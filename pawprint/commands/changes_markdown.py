@@ -33,9 +33,9 @@ Diff = dict[str, dict[str, Any]] | str
 class Side:
     """What one commit holds.
 
-    metrics: by name, empty if missing; matrices: by name, columns actual and predicted, one row per
-    picture; answers: data/predictions.csv as text, None if neither cache nor remote has it; why:
-    the reason then.
+    metrics: by name, empty if missing; matrices: by name, columns actual and predicted, one row
+    per picture; answers: data/predictions.csv as text, None if neither cache nor remote has it;
+    why: the reason then.
     """
 
     commit: str
