@@ -160,7 +160,9 @@ def draw_terminal(shown: Sequence[tuple[str, str]], copy: Path) -> str:
     )
     for command, printed in shown:
         console.print(Text("$ ", "bold green") + Text(command, "bold"))
-        text = MOVES.sub("", printed).replace("\r\n", "\n").replace(str(copy), "~/pawprint")
+        lines = MOVES.sub("", printed).replace("\r\n", "\n").split("\n")
+        left = [line.rsplit("\r", 1)[-1] for line in lines]  # bars are written over
+        text = "\n".join(left).replace(str(copy), "~/pawprint")
         refuse_machine_paths(text, copy)
         console.print(Text.from_ansi(text.rstrip()), soft_wrap=False)
     return console.export_svg(title=shown[0][0].split(" && ")[0][:60], code_format=SVG)
