@@ -279,7 +279,7 @@ def space(copy: Path) -> None:
     if found:  # else export says how to get it
         (copy / runtime.parent).symlink_to(found[0] / runtime.parent)
     edit_yaml(copy / "params.yaml", **{"export.page": "browser", "export.explain": True})
-    do(["dvc", "repro", "--quiet", "export"], copy)
+    do([sys.executable, "-m", "stages.export"], copy)
     with folder_served(copy / "export/browser") as url, opened(url, 1000) as page:
         page.set_input_files("#file", str(copy / one_picture(copy)))
         page.wait_for_selector("#result", state="visible", timeout=120_000)
@@ -289,7 +289,7 @@ def space(copy: Path) -> None:
 def explain(copy: Path) -> None:
     """The page of `pawprint predict --explain`."""
     edit_yaml(copy / "params.yaml", **{"export.explain": True})
-    do(["dvc", "repro", "--quiet", "export"], copy)
+    do([sys.executable, "-m", "stages.export"], copy)
     do([*pawprint(), "predict", "--explain", "why", "export", str(one_picture(copy))], copy)
     with opened((copy / "why/index.html").as_uri()) as page:
         shoot("explain", page, copy)
