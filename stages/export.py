@@ -1,6 +1,7 @@
 """Turn the model that won into a folder that runs anywhere without torch.
 
-Reads models/*.safetensors, data/features.safetensors, metrics and the pictures. Writes export/ and
+Reads models/*.safetensors, data/features.safetensors, metrics, the pictures, data/gathered.csv (for
+their licences) and requirements.lock (for the page's). Writes export/ and
 metrics/export.json.
 
 export/ holds the ONNX graph, the resize rule, a page and a model card. Normalisation, temperature,
@@ -13,16 +14,18 @@ the training pictures that it compares with. With export.page browser or both, e
 a static Space.
 """
 
+import re
 import shutil
 import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import AfterValidator
 
 from pawprint.exporting.browser import find_runtime, write_browser
 from pawprint.exporting.card import SHIPPED, model_card
@@ -38,6 +41,7 @@ from pawprint.exporting.graph import (
     to_onnx,
 )
 from pawprint.exporting.int8 import quantize
+from pawprint.exporting.pins import pin
 from pawprint.judging.errors import error_of
 from pawprint.judging.none_of_these import (
     draw_strangers,
@@ -62,14 +66,22 @@ from pawprint.watch import Watch
 EXPORT = Path("export")
 PICTURES = Path("pawprint/pictures")
 OPENING = ("__init__.py", "colours.py", "formats.py", "opening.py", "square.py")  # for predict.py
-GRADIO = ("app.py", "requirements.txt")  # make the folder a Space with a server
+REQUIREMENTS = "requirements.txt"
 CALIBRATION = 128  # training pictures that set the ranges for int8
+
+
+def check_licence(text: str) -> str:
+    """Return a licence's name. Raises ValueError, for pydantic, if the Hub has none such."""
+    if text and not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", text):
+        raise ValueError("should be a licence as the Hub spells it, such as apache-2.0 or mit")
+    return text
 
 
 class ExportParams(Params):
     """The section `export` of params.yaml."""
 
     model: Literal["linear", "first", "retrained", "better"]
+    licence: Annotated[str, AfterValidator(check_licence)]
     quantize: bool
     explain: bool
     page: Literal["gradio", "browser", "both"]
@@ -140,7 +152,8 @@ def main() -> None:
     figures = {"difference": difference, "stranger": none, "int8": int8}
     figures |= {"test": chosen.error, "confusions": chosen.confusions}
     figures |= {"model": name, "source": source, "baselines": judged["as_gathered"]}
-    figures |= {"page": params.page}
+    requirements, versions = pin((SHIPPED / REQUIREMENTS).read_text(encoding="utf-8"))
+    figures |= {"licence": params.licence, "versions": versions, "page": params.page}
     temperature = graph.temperature.item()
     how = replace(how, min_size=1)  # a small picture is answered, not refused
     model_json = {**asdict(config), "prepare": asdict(how)}
@@ -152,12 +165,12 @@ def main() -> None:
     if params.explain:
         names = known["path"].map(picture_name).tolist()
         write_json(EXPORT / "nearest.json", {"pictures": names, "labels": known["label"].tolist()})
-    if params.page != "browser":
-        for file in GRADIO:
-            shutil.copyfile(SHIPPED / file, EXPORT / file)
+    if params.page != "browser":  # what makes the folder a Space with a server
+        write_bytes(EXPORT / REQUIREMENTS, requirements.encode("utf-8"))
+        shutil.copyfile(SHIPPED / "app.py", EXPORT / "app.py")
     if runtime is not None:
-        test_error = {"classes": config.classes, "test": chosen.error}
-        write_browser(EXPORT / "browser", EXPORT, runtime, **test_error)
+        shown = {"classes": config.classes, "test": chosen.error, "licence": params.licence}
+        write_browser(EXPORT / "browser", EXPORT, runtime, **shown)
     write_figures(name, chosen, len(test), temperature, none, int8)
     watch.refuse_changes()
 

@@ -85,7 +85,7 @@ def test_editing_the_learning_rate_runs_train_and_what_follows(chain: Project):
     [
         ("pawprint/sources/sample.py", "gather"),
         ("stages/verify.py", "verify"),
-        ("pawprint/compute/__init__.py", "verify"),
+        ("pawprint/compute/__init__.py", "gather"),
         ("pawprint/state.py", "split"),
         ("pawprint/training/schedule.py", "features"),
         ("pawprint/judging/report.html.j2", "split"),

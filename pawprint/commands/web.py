@@ -251,9 +251,9 @@ def most_connections() -> int:
 
 
 def page_routes(name: str) -> list[Route]:
-    """Return the routes of a page: its HTML at /, and its style, script, theme and icon."""
-    files = {f"/{file.name}": file for file in (PAGES / f"{name}.css", PAGES / f"{name}.js")}
-    return file_routes({"/": PAGES / f"{name}.html", **files})
+    """Return the routes of a page: its HTML at /, and its style, scripts, theme and icon."""
+    found = (PAGES / f"{name}.css", *PAGES.glob(f"{name}*.js"))
+    return file_routes({"/": PAGES / f"{name}.html", **{f"/{file.name}": file for file in found}})
 
 
 def file_routes(files: Mapping[str, Path]) -> list[Route]:

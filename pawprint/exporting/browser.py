@@ -71,8 +71,8 @@ def find_runtime() -> Path:
 def write_browser(folder: Path, model: Path, runtime: Path, **figures: Any) -> None:
     """Write the static Space.
 
-    model: the folder of the exported model; runtime: as `find_runtime` gives it; figures: classes
-    and test, as the template README.md.j2 uses them.
+    model: the folder of the exported model; runtime: as `find_runtime` gives it; figures: classes,
+    test and licence, as the template README.md.j2 uses them.
     """
     files = {name: model / name for name in MODEL if (model / name).is_file()}
     files |= {name: runtime / file for name, (file, _) in RUNTIME.items()}
@@ -89,7 +89,7 @@ def write_browser(folder: Path, model: Path, runtime: Path, **figures: Any) -> N
         lstrip_blocks=True,
     )
     title = title_of(figures["classes"])
-    about = {"title": title, "named": NAMED, "runtime": VERSION, **figures}
+    about = {"title": title, "named": NAMED, "runtime": VERSION, "licence": "", **figures}
     about |= {"version": digest.hexdigest()[:16], "files": ["./", *sorted(files)]}
     for name in ("sw.js", "README.md"):
         text = environment.get_template(f"{name}.j2").render(about)

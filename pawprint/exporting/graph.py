@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pawprint.exporting.explain import find_maps
-from pawprint.exporting.padding import with_constant_pads
 from pawprint.exporting.temperature import fit_temperature
 from pawprint.judging.none_of_these import evenly_spaced
 from pawprint.params import StageError
 from pawprint.pictures.batches import Pictures
 from pawprint.training.model import Head, normalise
+from pawprint.training.padding import with_constant_pads
 from pawprint.training.stored import ModelConfig
 
 NEIGHBOURS = 5

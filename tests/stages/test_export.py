@@ -14,6 +14,7 @@ from PIL import Image
 
 from pawprint.commands.exported import load
 from pawprint.exporting.browser import RUNTIME
+from pawprint.exporting.front import split_front
 from pawprint.exporting.shipped.predict import overlay
 from pawprint.judging.errors import BASELINES, error_rate
 from pawprint.params import StageError, load_params
@@ -89,6 +90,17 @@ def test_the_same_input_gives_the_same_bytes(ready: Project):
         "requirements.txt", "pictures/__init__.py", "pictures/colours.py", "pictures/formats.py",
         "pictures/opening.py", "pictures/square.py",
     }  # fmt: skip
+
+    # the page's versions are exact, and the card agrees with them
+    text = first["requirements.txt"].decode()
+    pinned = dict(line.partition("  #")[0].split("==") for line in text.splitlines())
+    locked = Path("requirements.lock").read_text()
+    assert all(f"\n{name}=={version}" in locked for name, version in pinned.items())
+    front, rest = split_front(first["README.md"].decode(), "README.md")
+    assert front["sdk_version"] == pinned["gradio"]
+    assert "license" not in front
+    assert "base_model" not in front  # random weights have none
+    assert "states no licence for any of the 80 pictures" in rest
 
 
 def test_the_figures_are_those_of_the_exported_graph(ready: Project):
@@ -188,6 +200,10 @@ def test_pictures_of_something_else_are_measured(ready: Project):
 
 
 def test_the_card_is_whole(ready: Project):
+    ready.edit(**{"export.licence": "Apache 2"})
+    with pytest.raises(StageError, match="should be a licence as the Hub spells it"):
+        export.main()
+    ready.edit(**{"export.licence": "apache-2.0"})
     export.main()
     card = Path("export/README.md").read_text()
     for words in (

@@ -31,9 +31,9 @@ CALM = [
 ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
-    """A browser; a test that asks for it is skipped where there is none."""
+    """A browser for a file of tests; a test that asks for it is skipped where there is none."""
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     if not CHROMIUM.is_file():
         pytest.skip("there is no /usr/bin/chromium: install Debian's package chromium")
