@@ -9,6 +9,7 @@
     python -m benchmarks.serve     `pawprint serve` under load
     python -m benchmarks.none_of_these    scores that tell pictures of something else apart
     python -m benchmarks.suggest    labels that `pawprint suggest` chooses, beside labels by chance
+    python -m benchmarks.review    the page of `pawprint review` with 100,000 pictures
     python -m benchmarks.scale     every stage and DVC itself on 25,000 pictures
 
 The other modules are parts of these: `project` (a copy of the project to run stages in), `clock`

@@ -247,7 +247,6 @@ function fill(tile, picture, i, row) {
   tile.setAttribute("aria-setsize", list.total);
   caption.textContent = [picture.label, picture.split].filter(Boolean).join(" · ");
   figures.textContent = picture.figure;
-  tile.setAttribute("aria-label", [caption.textContent, picture.figure, text].filter(Boolean).join(", "));
   badge.textContent = text;
   badge.hidden = !text;
 }
