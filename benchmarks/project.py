@@ -23,6 +23,7 @@ CONTENT = (
     ".dvcignore",
     "dvc.yaml",
     "params.yaml",
+    "requirements.lock",
 )
 
 

@@ -23,13 +23,14 @@ pawprint/judging/rare.py.
 
 import hashlib
 import sys
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from pawprint.judging.near_duplicates import find_groups, near_function
+from pawprint.judging.following import Sides
+from pawprint.judging.near_duplicates import find_groups
 from pawprint.judging.own_splits import OwnSplits
 from pawprint.judging.rare import (
     ORDER,
@@ -115,9 +116,8 @@ def settle(
 
     images: columns path, phash, group and split, the user's own; remembered: the sides by name.
     """
-    standing = {
-        name: side for name, side in remembered.items() if side.drawn_with == params.drawn_with()
-    }
+    now = params.drawn_with()
+    standing = {name: side for name, side in remembered.items() if side.drawn_with == now}
     names = [picture_name(path) for path in images["path"]]
     present = set(names)
     absent = [side for name, side in sorted(standing.items()) if name not in present]
@@ -128,17 +128,18 @@ def settle(
     splits = images["split"].tolist() + [side.side for side in absent]
     hashes = images["phash"].tolist() + [side.phash for side in absent]
     own = images["group"].tolist() + [side.group for side in absent]
-    near = near_function(hashes, own, params.near_duplicates)
+    near = Sides(hashes, own, splits, params.near_duplicates)
     reasons = [""] * len(paths)
 
     def place(i: int, wanted: str) -> None:
         """Give picture i the side of its neighbours, or the `wanted` one; if they differ, none."""
-        others = {splits[j]: paths[j] for j in reversed(near(i)) if splits[j]}
-        if wanted:  # an absent picture pushes out none that has a side
-            others = {splits[j]: paths[j] for j in reversed(near(i)) if splits[j] and j < count}
+        # an absent picture pushes out none that has a side
+        first = near.first_of_each(i, count if wanted else len(paths))
+        others = {split: paths[j] for split, j in first.items()}
         sides = sorted({*others, wanted} - {""})
         if len(sides) == 1:
             splits[i] = sides[0]
+            near.note(i, sides[0])
             return
         where = [f"near {others[side]} ({side})" for side in sides if side in others]
         reasons[i] = " and ".join(where) + (f"; its side was {wanted}" if wanted else "")
@@ -153,7 +154,7 @@ def settle(
     # then new pictures follow their near duplicates, chain by chain
     reached = deque(i for i in [*by_path, *range(count, len(paths))] if splits[i])
     while reached:
-        for j in near(reached.popleft()):
+        for j in near.follow(reached.popleft()):
             if not splits[j] and not reasons[j]:
                 place(j, "")
                 if splits[j]:
@@ -173,36 +174,40 @@ def assign(images: pd.DataFrame, params: SplitParams, splits: Sequence[str] = SP
     share = {"train": 1.0, "valid": params.valid_pct, "test": params.test_pct}
     for split in splits:
         share["train"] -= share[split] if split != "train" else 0
-    total = images["label"].value_counts()
-    groups_of = images.groupby("label")["group"].nunique()
+    labels, own_splits = images["label"].tolist(), images["split"].tolist()
+    total = Counter(labels)
+    groups_of = images.groupby("label")["group"].nunique().to_dict()
     have: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(SPLITS, 0))
     chosen: dict[str, str] = {}
-    members = {name: part for name, part in images.groupby("group", sort=False)}
+    members: dict[str, list[int]] = {}
+    for i, name in enumerate(images["group"]):
+        members.setdefault(name, []).append(i)
 
     # count the groups that have a side, and collect the others
     fresh = []
     for name, part in members.items():
-        settled = next((split for split in part["split"] if split), "")
+        settled = next((own_splits[i] for i in part if own_splits[i]), "")
         if not settled:
             fresh.append(name)
             continue
         chosen[name] = settled
-        for label, own in zip(part["label"], part["split"], strict=True):
-            have[label][own or settled] += 1
+        for i in part:
+            have[labels[i]][own_splits[i] or settled] += 1
 
     # draw the others
     for name in sorted(fresh, key=lambda group: draw_order(group, params.seed)):
-        label = members[name]["label"].iloc[0]
-        rarest = min(members[name]["label"], key=lambda each: (groups_of[each], each))
+        of_group = [labels[i] for i in members[name]]
+        label = of_group[0]
+        rarest = min(of_group, key=lambda each: (groups_of[each], each))
         if groups_of[rarest] < len(splits):
             free = (split for split in ORDER if split in splits and not have[rarest][split])
             chosen[name] = next(free, ORDER[0])
         else:
             lack = {split: share[split] * total[label] - have[label][split] for split in splits}
             chosen[name] = max(splits, key=lambda split: lack[split] / share[split])
-        for each in members[name]["label"]:
+        for each in of_group:
             have[each][chosen[name]] += 1
-    return [own or chosen[name] for name, own in zip(images["group"], images["split"], strict=True)]
+    return [own or chosen[name] for name, own in zip(images["group"], own_splits, strict=True)]
 
 
 def draw_order(group: str, seed: int) -> bytes:
@@ -217,10 +222,10 @@ def sides_of(
 
     images: columns path, phash, group (the user's own) and split.
     """
-    sides = {}
+    sides, drawn_with = {}, params.drawn_with()
     for row in images.itertuples():
         name = picture_name(row.path)
-        side = Side(name, row.phash, row.group, row.split, params.drawn_with())
+        side = Side(name, row.phash, row.group, row.split, drawn_with)
         before = remembered.get(name, side)
         same = (before.group, before.side, before.drawn_with) == (
             side.group,

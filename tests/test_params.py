@@ -33,7 +33,7 @@ from tests.support.project import ROOT, Project
             "interpret",
             "compute.device",
             "tpu",
-            ["compute.device", "'tpu'", "'auto', 'cpu' or 'cuda'"],
+            ["compute.device", "'tpu'", "'auto', 'cpu', 'cuda' or 'mps'"],
         ),
     ],
 )

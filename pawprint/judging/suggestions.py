@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from pawprint.judging.near_duplicates import hamming, to_bits
+from pawprint.judging.near_duplicates import Neighbours
 
 CLUSTERS = 500  # at most, as in the paper
 
@@ -87,11 +87,10 @@ def drop_copies(hashes: list[str], known: list[str], distance: int) -> Iterator[
 
     hashes, known: perceptual hashes, 16 hex digits; distance: bits in which copies may differ.
     """
-    bits = np.concatenate([to_bits(known), np.zeros(len(hashes), dtype=np.uint64)])
-    end = len(known)
-    for each in to_bits(hashes):
-        is_copy = bool((hamming(bits[:end], each) <= distance).any())
+    near = Neighbours([*known, *hashes], distance)
+    taken = set(near.node[: len(known)].tolist())
+    for node in near.node[len(known) :].tolist():
+        is_copy = node in taken or not taken.isdisjoint(near.of(node).tolist())
         if not is_copy:
-            bits[end] = each
-            end += 1
+            taken.add(node)
         yield is_copy
