@@ -200,9 +200,19 @@ def test_pictures_are_ranked_and_the_labelled_ones_join_the_next_gathering(train
         gather()
 
 
-def test_what_is_missing_is_one_line(tmp_path: Path):
-    for folder, reason in ((tmp_path / "gone", "is not a folder"), (tmp_path, "is missing")):
-        done = pawprint("suggest", folder, "--list")
-        assert (done.returncode, done.stdout) == (1, "")
-        assert reason in done.stderr.splitlines()[-1]
-        assert "Traceback" not in done.stderr
+def test_what_is_missing_is_one_line(trained: Path):
+    done = pawprint("suggest", trained / "gone", "--list")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"pawprint: {trained}/gone is not a folder; name one that holds " + (
+        "unlabelled pictures\n"
+    )
+    for folder, count, reason in (
+        ("data/sources", 5, "data/sources holds no pictures"),
+        ("data/own", 0, "--count is 0; it should be 1 or more"),
+        ("data/own", 5, "data/own holds no picture that is new: 24 near duplicates"),
+    ):
+        with pytest.raises(StageError, match=reason):
+            prepare(Path(folder), count)
+    Path("models/linear.safetensors").unlink()
+    with pytest.raises(StageError, match=r"linear.safetensors is missing: `dvc repro` makes it"):
+        prepare(Path("data/own"), 5)
