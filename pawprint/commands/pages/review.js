@@ -488,6 +488,7 @@ async function load() {
   $("grid").hidden = mapIsOpen();
   for (const each of document.querySelectorAll("footer button, footer input, header select, header button")) each.disabled = false;
   if (list.names) back();
+  picked = new Set(); // the pictures may be others
   document.title = state.title + " · pawprint";
   $("title").textContent = state.title;
   options($("label"), state.classes, "all classes");
