@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
-.PHONY: all repro test test-all check-reproducible lint format lock clean
+.PHONY: all install repro test test-all check-reproducible lint format docs-pictures lock clean
 all: repro
 
 # The lock holds exact versions of everything. The project itself is installed in place, for the
@@ -18,6 +18,8 @@ $(BIN)/.installed: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
+
+install: $(BIN)/.installed
 
 repro: $(BIN)/.installed
 	dvc repro
@@ -43,6 +45,10 @@ lint: $(BIN)/.installed
 format: $(BIN)/.installed
 	ruff check --fix .
 	ruff format .
+
+# Those in docs/pictures/, from the run of the last commit.
+docs-pictures: $(BIN)/.installed
+	python -m docs.make_pictures
 
 # Resolved by uv for every platform and every Python from 3.10 on; onnxruntime 1.24 has no wheels
 # for 3.10.

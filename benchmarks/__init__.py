@@ -3,11 +3,14 @@
     python -m benchmarks.gather    downloads, beside a single client and a plain thread pool
     python -m benchmarks.verify    decoding and resizing, beside fastai's
     python -m benchmarks.train     fine-tuning, beside fastai's; or ours alone on many pictures
+    python -m benchmarks.chain     `dvc repro` on photos, and after another learning rate
     python -m benchmarks.segmentation    a class for every pixel, beside fastai's unet_learner
     python -m benchmarks.recipe    recipes of fine-tuning, by their errors on folders of photos
     python -m benchmarks.predict   answers of the exported model, beside fastai's
     python -m benchmarks.serve     `pawprint serve` under load
     python -m benchmarks.none_of_these    scores that tell pictures of something else apart
+    python -m benchmarks.suggest    labels that `pawprint suggest` chooses, beside labels by chance
+    python -m benchmarks.review    the page of `pawprint review` with 100,000 pictures
     python -m benchmarks.scale     every stage and DVC itself on 25,000 pictures
     python -m benchmarks.growth    how near duplicates and the stages grow with the pictures
     python -m benchmarks.dvc_files    DVC itself on 100,000 small files, with each kind of link

@@ -16,12 +16,14 @@ CONTENT = (
     "pawprint",
     "data/sources",
     "data/own",
+    "data/added",
     "data/strangers",
     "data/weights",
     "data/decisions.csv",
     ".dvcignore",
     "dvc.yaml",
     "params.yaml",
+    "requirements.lock",
 )
 
 

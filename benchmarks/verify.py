@@ -21,7 +21,7 @@ from pathlib import Path
 from unittest import mock
 
 from benchmarks.clock import cpu_seconds
-from pawprint.compute import cores
+from pawprint.compute import Engine, cores
 from pawprint.params import load_params
 from pawprint.pictures.storing import VerifyParams
 from stages import verify
@@ -45,7 +45,7 @@ def ours(files: list[Path], target: Path) -> int:
         rows.append({"path": str(path), "label": path.parent.name, "sha256": name})
     with mock.patch.object(verify, "IMAGES", target):
         params = load_params("verify", VerifyParams)
-        results = list(verify.convert_all(rows, params.preparation({}), params.quality))
+        results = list(verify.convert_all(Engine(), rows, params.preparation({}), params.quality))
     return sum("reason" not in result for result in results)
 
 

@@ -16,7 +16,10 @@ COMMANDS = {
     "serve": "open a page and an interface over HTTP to ask the exported model",
     "drift": "say whether the answers in use are still those of the valid pictures",
     "review": "look through the pictures and keep, delete or relabel them, in a browser",
+    "suggest": "rank unlabelled pictures by what they would teach, and label them in a browser",
     "compare": "train or probe several architectures on your pictures: error against speed",
+    "publish": "push export/ to the Hugging Face Hub, as a model and as a Space",
+    "changes": "say what changed between two commits, as a comment for a pull request",
     "summary": "say in a few lines what the last run gave and where to look",
 }
 

@@ -20,7 +20,8 @@ from pawprint.params import StageError
 
 SPLITS = ("train", "valid", "test")  # in tables, in the column `split`
 CHUNK = 1 << 20  # bytes of a table that are written at a time
-CONFLICT = re.compile(r"<{7}( |$)|={7}$|>{7}( |$)|\|{7}( |$)")  # what git leaves in a merged file
+MARKS = ("<", "=", ">", "|")  # how the lines begin that git leaves in a merged file
+CONFLICT = re.compile(r"<{7}( |$)|={7}$|>{7}( |$)|\|{7}( |$)")  # those lines
 
 
 def write_bytes(path: Path | str, content: bytes, durable: bool = False) -> None:
@@ -106,37 +107,72 @@ def parse_rows(content: bytes, where: str, delimiter: str = ",") -> Rows:
     """
     refuse_odd_text(content, where)
     text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
-    header: list[str] | None = None
+    header: list[str] = []
     rows, lines = [], []
+    for line, cells in _parse(text, where, delimiter):
+        if not header:
+            header = cells
+        else:
+            rows.append(cells)
+            lines.append(line)
+    return Rows(header, rows, lines)
+
+
+def iterate_rows(path: Path | str) -> Iterator[list[str]]:
+    """Yield the header of a CSV that a stage wrote, then its rows, one at a time.
+
+    For tables that would not fit into memory as text. As strict as `parse_rows`; lines end in
+    `\\n`. Raises StageError, and FileNotFoundError if the file is missing.
+    """
+
+    def lines() -> Iterator[str]:
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8", "replace")
+                if "\0" in text or "\ufffd" in text or text[:1] in MARKS:
+                    refuse_odd_text(line, str(path), number)
+                yield text
+
+    for _, cells in _parse(lines(), str(path), ","):
+        yield cells
+
+
+def _parse(lines: Iterable[str], where: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the header and the rows that are not empty, each with the line on which it ends."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    header: list[str] = []
     try:
         for cells in reader:
             if not any(cells):
                 continue
-            if header is None:
+            if not header:
                 header = cells
+                _refuse_header(header, where)
             elif len(cells) != len(header):
                 raise StageError(
                     f"{where}, line {reader.line_num}: {len(cells)} cells, the header has "
                     f"{len(header)}; put quotes around a cell that holds the delimiter"
                 )
-            else:
-                rows.append(cells)
-                lines.append(reader.line_num)
+            yield reader.line_num, cells
     except csv.Error as error:
         raise StageError(f"{where}, line {reader.line_num}: not CSV ({error})") from None
-    header = header or []
+
+
+def _refuse_header(header: list[str], where: str) -> None:
+    """Raise StageError if two columns have the same name, or none."""
     twice = [name for name in header if header.count(name) > 1]
     if "" in twice:
         raise StageError(f"{where}, line 1: should name the columns; is the header missing?")
     if twice:
         raise StageError(f"{where}, line 1: the column {twice[0]!r} is named twice")
-    return Rows(header, rows, lines)
 
 
-def refuse_odd_text(content: bytes, where: str) -> None:
-    """Raise StageError that names the first line which is not UTF-8, holds a NUL or a conflict."""
-    for number, line in enumerate(content.splitlines(), start=1):
+def refuse_odd_text(content: bytes, where: str, first: int = 1) -> None:
+    """Raise StageError that names the first line which is not UTF-8, holds a NUL or a conflict.
+
+    first: the number of the content's first line.
+    """
+    for number, line in enumerate(content.splitlines(), start=first):
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError:

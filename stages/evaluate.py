@@ -15,13 +15,13 @@ cleaned, which differ if a person's decision changed test labels.
 from pathlib import Path
 
 import pandas as pd
-import torch
 
+from pawprint.compute import Engine, open_engine
 from pawprint.judging.baselines import BaselineParams, pixel_answers
 from pawprint.judging.comparison import compare_pair
 from pawprint.judging.errors import BASELINES, CANDIDATES, MODELS, error_of
 from pawprint.judging.figures import confusion_table
-from pawprint.judging.tta import EvaluateParams, answer, load_questions
+from pawprint.judging.tta import EvaluateParams, answer, ask, load_questions
 from pawprint.params import load_params, run_stage
 from pawprint.tables import read_table, write_bytes, write_json, write_table
 from pawprint.training.device import ComputeParams, start
@@ -35,14 +35,15 @@ def main() -> None:
     baseline = load_params("baseline", BaselineParams)
     evaluate = load_params("evaluate", EvaluateParams)
     recipe = load_params("train", TrainParams)
-    device = start(load_params("compute", ComputeParams), seed=0)
+    compute = load_params("compute", ComputeParams)
+    engine = open_engine(compute)
     views = recipe if evaluate.tta else None
     split, cleaned = read_table("data/split.csv"), read_table("data/cleaned.csv")
     train, test, valid = select(split, "train"), select(split, "test"), select(cleaned, "valid")
 
     # what the models answer about test and valid
     paths = [*test["path"], *valid["path"]]
-    answers = {"linear": ask_linear(paths), **ask_models(paths, device, views)}
+    answers = {"linear": ask_linear(paths), **ask_models(paths, engine, compute, views)}
 
     # what baselines and models answer about test
     squeezed = pixel_answers(train, test["path"].tolist(), baseline.size)
@@ -81,12 +82,13 @@ def ask_linear(paths: list[str]) -> list[str]:
 
 
 def ask_models(
-    paths: list[str], device: torch.device, views: TrainParams | None
+    paths: list[str], engine: Engine, compute: ComputeParams, views: TrainParams | None
 ) -> dict[str, list[str]]:
     """Return the classes that the first and the retrained model give each picture.
 
     A retrained model that is a copy of the first is not asked.
     """
+    device = start(compute, seed=0)
     answers: dict[str, list[str]] = {}
     asked: dict[bytes, list[str]] = {}
     questions = None
@@ -95,8 +97,12 @@ def ask_models(
         model, config = load_model(path)
         content = path.read_bytes()
         if content not in asked:
-            questions = questions or load_questions(paths, config, views)
-            best = answer(model, config, questions, device).argmax(dim=1).tolist()
+            if engine.is_remote:
+                found = ask(engine, compute, model, config, paths, views)
+            else:
+                questions = questions or load_questions(paths, config, views)
+                found = answer(model, config, questions, device)
+            best = found.argmax(dim=1).tolist()
             asked[content] = [config.classes[i] for i in best]
         answers[name] = asked[content]
     return answers

@@ -1,6 +1,7 @@
 """Turn the model that won into a folder that runs anywhere without torch.
 
-Reads models/*.safetensors, data/features.safetensors, metrics and the pictures. Writes export/ and
+Reads models/*.safetensors, data/features.safetensors, metrics, the pictures, data/gathered.csv (for
+their licences) and requirements.lock (for the page's). Writes export/ and
 metrics/export.json.
 
 export/ holds the ONNX graph, the resize rule, a page and a model card. Normalisation, temperature,
@@ -8,29 +9,39 @@ softmax and the score for "none of these" are inside the graph, which takes uint
 caller cannot get them wrong. reference.json is what the graph says about valid, for
 `pawprint drift`. The stage fails if ONNX and torch disagree on a single test picture. With
 export.quantize the graph computes in int8, if its error on valid lies within the interval of the
-float graph's; test only reports.
+float graph's; test only reports. With export.explain the graph also says why; nearest.json names
+the training pictures that it compares with. With export.page browser or both, export/browser/ is
+a static Space.
 """
 
+import re
 import shutil
+import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import AfterValidator
 
+from pawprint.exporting.browser import find_runtime, write_browser
 from pawprint.exporting.card import SHIPPED, model_card
+from pawprint.exporting.explain import NO_MAPS
 from pawprint.exporting.graph import (
     TOLERANCE,
+    ExportGraph,
     bank_rows,
     build_graph,
+    check_explanations,
     check_onnx,
     run_onnx,
     to_onnx,
 )
 from pawprint.exporting.int8 import quantize
+from pawprint.exporting.pins import pin
 from pawprint.judging.errors import error_of
 from pawprint.judging.none_of_these import (
     draw_strangers,
@@ -40,6 +51,7 @@ from pawprint.judging.none_of_these import (
     set_threshold,
 )
 from pawprint.params import Params, load_params, load_yaml, run_stage
+from pawprint.pictures import picture_name
 from pawprint.pictures.batches import Pictures, load_pictures
 from pawprint.pictures.storing import VerifyParams
 from pawprint.tables import read_json, read_table, write_bytes, write_json
@@ -54,14 +66,25 @@ from pawprint.watch import Watch
 EXPORT = Path("export")
 PICTURES = Path("pawprint/pictures")
 OPENING = ("__init__.py", "colours.py", "formats.py", "opening.py", "square.py")  # for predict.py
+REQUIREMENTS = "requirements.txt"
 CALIBRATION = 128  # training pictures that set the ranges for int8
+
+
+def check_licence(text: str) -> str:
+    """Return a licence's name. Raises ValueError, for pydantic, if the Hub has none such."""
+    if text and not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", text):
+        raise ValueError("should be a licence as the Hub spells it, such as apache-2.0 or mit")
+    return text
 
 
 class ExportParams(Params):
     """The section `export` of params.yaml."""
 
     model: Literal["linear", "first", "retrained", "better"]
+    licence: Annotated[str, AfterValidator(check_licence)]
     quantize: bool
+    explain: bool
+    page: Literal["gradio", "browser", "both"]
     strangers: str
 
 
@@ -86,6 +109,7 @@ def main() -> None:
     verify = load_params("verify", VerifyParams)
     how = verify.preparation(read_json("metrics/verify.json").get("ranges", {}))
     watch = Watch(params.strangers)
+    runtime = None if params.page == "gradio" else find_runtime()  # before the work
     device = start(load_params("compute", ComputeParams), seed=0)
     judged = read_json("metrics/evaluate.json")
     name = judged["better"] if params.model == "better" else params.model
@@ -105,9 +129,11 @@ def main() -> None:
         bank = compute_features(model, load_rows(known, config), config, device)
         seen = compute_features(model, valid_pictures, config, device)
     targets = torch.tensor(valid["label"].map(config.classes.index).tolist())
-    graph = build_graph(model, config, bank, seen, targets)
+    graph = build_graph(model, config, bank, seen, targets, params.explain)
     plain = ask_about_test(to_onnx(graph, config.size), test_pictures, test["label"], config)
     difference = check_onnx(plain.probabilities, plain.scores, graph, test_pictures)
+    if params.explain:
+        check_explanations(plain.content, graph, next(iter(test_pictures.split(4))))
     chosen, int8 = plain, dict[str, Any]()
     if params.quantize:
         part = train.iloc[:: max(1, len(train) // CALIBRATION)]
@@ -126,15 +152,37 @@ def main() -> None:
     figures = {"difference": difference, "stranger": none, "int8": int8}
     figures |= {"test": chosen.error, "confusions": chosen.confusions}
     figures |= {"model": name, "source": source, "baselines": judged["as_gathered"]}
+    requirements, versions = pin((SHIPPED / REQUIREMENTS).read_text(encoding="utf-8"))
+    figures |= {"licence": params.licence, "versions": versions, "page": params.page}
     temperature = graph.temperature.item()
     how = replace(how, min_size=1)  # a small picture is answered, not refused
     model_json = {**asdict(config), "prepare": asdict(how)}
     model_json |= {"temperature": temperature, "none_threshold": threshold}
+    model_json |= explanations(graph, params.explain)
     reference = reference_of(probabilities, scores, threshold, config.classes)
     card = model_card(config, recipe, split, **figures)
     write_export(chosen.content, model_json, reference, card)
+    if params.explain:
+        names = known["path"].map(picture_name).tolist()
+        write_json(EXPORT / "nearest.json", {"pictures": names, "labels": known["label"].tolist()})
+    if params.page != "browser":  # what makes the folder a Space with a server
+        write_bytes(EXPORT / REQUIREMENTS, requirements.encode("utf-8"))
+        shutil.copyfile(SHIPPED / "app.py", EXPORT / "app.py")
+    if runtime is not None:
+        shown = {"classes": config.classes, "test": chosen.error, "licence": params.licence}
+        write_browser(EXPORT / "browser", EXPORT, runtime, **shown)
     write_figures(name, chosen, len(test), temperature, none, int8)
     watch.refuse_changes()
+
+
+def explanations(graph: ExportGraph, explain: bool) -> dict[str, Any]:
+    """Return what model.json says about what the graph can explain; nothing if it should not."""
+    if not explain:
+        return {}
+    if graph.maps is None:
+        print(f"export.explain: {graph.config.arch} {NO_MAPS}", file=sys.stderr)
+        return {"explains": ["nearest"]}
+    return {"explains": ["maps", "nearest"]}
 
 
 def choose_int8(
@@ -211,8 +259,7 @@ def write_export(content: bytes, model_json: dict, reference: dict, card: str) -
     write_json(EXPORT / "model.json", model_json)
     write_json(EXPORT / "reference.json", reference)
     write_bytes(EXPORT / "README.md", card.encode("utf-8"))
-    for file in ("predict.py", "app.py", "requirements.txt"):
-        shutil.copyfile(SHIPPED / file, EXPORT / file)
+    shutil.copyfile(SHIPPED / "predict.py", EXPORT / "predict.py")
     (EXPORT / "pictures").mkdir()
     for file in OPENING:
         shutil.copyfile(PICTURES / file, EXPORT / "pictures" / file)

@@ -8,12 +8,14 @@ Only here are pretrained weights found or fetched. Without them (`train.pretrain
 is random, and the same for every `train.seed`.
 """
 
+import math
 from collections.abc import Iterator
+from functools import partial
 
-import torch
 from torch import nn
-from tqdm import trange
+from tqdm import tqdm
 
+from pawprint.compute import Engine, open_engine
 from pawprint.params import load_params, run_stage
 from pawprint.pictures.batches import load_pictures
 from pawprint.tables import read_table
@@ -26,12 +28,15 @@ from pawprint.training.stored import BODY, ModelConfig, hash_body
 from pawprint.watch import Watch
 
 CHUNK = 512  # pictures in memory at a time
+FEW = 64  # of them, if they travel to a worker; both are multiples of what a CPU takes at a time
 
 
 def main() -> None:
     params = load_params("train", BodyParams)
     watch = Watch(params.weights)
-    device = start(load_params("compute", ComputeParams), seed=0)
+    compute = load_params("compute", ComputeParams)
+    engine = open_engine(compute)
+    start(compute, seed=0)
     paths = read_table(IMAGES)["path"].tolist()
 
     # the body
@@ -46,19 +51,33 @@ def main() -> None:
         "rows": hash_rows(paths),
         "size": str(params.size),
     }
-    write_features(len(paths), look(model, config, paths, device), about)
+    write_features(len(paths), look_at_all(engine, model, config, paths, compute), about)
     watch.refuse_changes()
 
 
-def look(
-    model: nn.Module, config: ModelConfig, paths: list[str], device: torch.device
+def look_at_all(
+    engine: Engine, model: nn.Module, config: ModelConfig, paths: list[str], compute: ComputeParams
 ) -> Iterator[Rows]:
     """Compute the rows of the pictures, a chunk of them at a time."""
-    for first in trange(0, len(paths), CHUNK, desc="features", unit="chunk"):
-        chunk = paths[first : first + CHUNK]
-        pictures = load_pictures(chunk, config.size, config.resize, config.interpolation)
-        found = describe_pictures(model, pictures, config, device)
-        yield {kind: rows.numpy() for kind, rows in zip(KINDS, found, strict=True)}
+    size = FEW if engine.is_remote else CHUNK
+    chunks = (paths[first : first + size] for first in range(0, len(paths), size))
+    found = engine.map(
+        partial(look, model=model, config=config, compute=compute),
+        chunks,
+        pool="here",
+        reads=lambda chunk: chunk,
+        together=1,
+        on_gpu=compute.device != "cpu",
+    )
+    return iter(tqdm(found, "features", math.ceil(len(paths) / size), unit="chunk"))
+
+
+def look(paths: list[str], model: nn.Module, config: ModelConfig, compute: ComputeParams) -> Rows:
+    """Compute the rows of some pictures."""
+    device = start(compute, seed=0)
+    pictures = load_pictures(paths, config.size, config.resize, config.interpolation)
+    found = describe_pictures(model, pictures, config, device)
+    return {kind: rows.numpy() for kind, rows in zip(KINDS, found, strict=True)}
 
 
 if __name__ == "__main__":

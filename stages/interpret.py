@@ -1,10 +1,10 @@
 """Look at the first model through its answers: what it confuses, where it is wrong, how sure it is.
 
-Reads models/first.safetensors, metrics/baseline.json, data/split.csv, data/properties.csv and
-data/images. Writes data/predictions.csv (one row per train and valid picture),
-metrics/interpret.json, metrics/classes.csv (precision and recall of each class, empty if not
-measured), metrics/confusion.csv, metrics/reliability.csv, plots/*.png and report.html, one file
-that works offline.
+Reads models/first.safetensors, metrics/baseline.json, data/gathered.csv (for licences),
+data/split.csv, data/properties.csv and data/images. Writes data/predictions.csv (one row per train
+and valid picture), metrics/interpret.json, metrics/classes.csv (precision and recall of each class,
+empty if not measured), metrics/confusion.csv, metrics/reliability.csv, plots/*.png and report.html,
+one file that works offline.
 
 All figures are of the valid split. The test split is not opened here: it stays unseen until
 evaluate.
@@ -14,13 +14,15 @@ import pandas as pd
 import torch
 from pydantic import Field
 
+from pawprint.compute import open_engine
 from pawprint.judging.correlations import find_correlations
 from pawprint.judging.figures import confusion_table, reliability, summarise, tabulate
 from pawprint.judging.grad_cam import grad_cam, overlay
 from pawprint.judging.grids import picture_grid
+from pawprint.judging.licences import count_licences
 from pawprint.judging.picture_faults import list_faults, read_properties
 from pawprint.judging.report import THUMBNAIL, captions, draw_confusion, render
-from pawprint.judging.tta import EvaluateParams, answer, load_questions
+from pawprint.judging.tta import EvaluateParams, answer, ask, load_questions
 from pawprint.params import Params, load_params, run_stage
 from pawprint.pictures.batches import load_pictures
 from pawprint.tables import read_json, read_table, write_bytes, write_json, write_table
@@ -40,16 +42,22 @@ class InterpretParams(Params):
 def main() -> None:
     params = load_params("interpret", InterpretParams)
     evaluate, recipe = load_params("evaluate", EvaluateParams), load_params("train", TrainParams)
-    device = start(load_params("compute", ComputeParams), seed=0)
+    compute = load_params("compute", ComputeParams)
+    engine = open_engine(compute)
+    device = start(compute, seed=0)
     model, config = load_model(MODEL)
     classes = list(config.classes)
 
     # what the model answers about train and valid
     table = read_table("data/split.csv")
+    licences, _ = count_licences(table["path"].tolist())
     table = table[table["split"] != "test"].reset_index(drop=True)
     views = recipe if evaluate.tta else None
-    questions = load_questions(table["path"].tolist(), config, views)
-    probabilities = answer(model, config, questions, device)
+    paths = table["path"].tolist()
+    if engine.is_remote:
+        probabilities = ask(engine, compute, model, config, paths, views)
+    else:
+        probabilities = answer(model, config, load_questions(paths, config, views), device)
     answers = tabulate(table, probabilities.numpy(), classes)
     write_table("data/predictions.csv", answers)
 
@@ -87,8 +95,9 @@ def main() -> None:
         square = squares[torch.tensor([i])][0].numpy()
         looks.append(overlay(square, each, THUMBNAIL))
     baselines = read_json("metrics/baseline.json")["valid"]
+    correlations = find_correlations(labelled)
     page = render(
-        figures, valid, worst, looks, bins, baselines, classes, faults, find_correlations(labelled)
+        figures, valid, worst, looks, bins, baselines, classes, faults, correlations, licences
     )
     write_bytes("report.html", page.encode("utf-8"))
 

@@ -9,17 +9,21 @@ Training is deterministic: if cleaning changed nothing that is trained on or val
 second model is a copy of the first.
 
 models/.NAME.checkpoint keeps the state after each epoch: a killed training goes on from there, to
-the same bytes. On several GPUs or machines:
-`torchrun --nproc-per-node GPUS -m stages.train --table … --model … --metrics …`.
+the same bytes. Several GPUs of this machine share the training (`compute.workers`), and so do the
+workers of a cluster (`compute.engine: ray`), as processes of torch.distributed.
 """
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import torch
 
+from pawprint.compute import open_engine
+from pawprint.compute.cluster import RayEngine
+from pawprint.compute.group import train_on_cluster
 from pawprint.judging.errors import error_rate
 from pawprint.params import load_params, run_stage
 from pawprint.pictures.batches import PRESIZE, Pictures, load_pictures
@@ -28,21 +32,68 @@ from pawprint.training.checkpoint import Checkpoint, fingerprint
 from pawprint.training.curves import best_of, warning
 from pawprint.training.device import ComputeParams, processes, start, stop
 from pawprint.training.features import read_features
-from pawprint.training.learner import Learner, TrainingData, fine_tune
+from pawprint.training.launch import launch, processes_wanted, started_by_others
+from pawprint.training.learner import Learner, TrainingData, batch_sizes, fine_tune
 from pawprint.training.model import load_body, refuse_size, save_model
 from pawprint.training.recipe import TrainParams
 from pawprint.training.stored import ModelConfig, hash_body
+
+READ = (  # beside the table and the pictures
+    "data/images.csv",
+    "data/features.safetensors",
+    "models/body.safetensors",
+    "metrics/lr.json",
+)
+ENDS = (".csv", ".json")  # of the files of metrics
 
 
 def main() -> None:
     arguments = parse_arguments()
     params, compute = load_params("train", TrainParams), load_params("compute", ComputeParams)
+    if not share(arguments, params, compute):
+        train(arguments, params, compute)
+
+
+def share(arguments: argparse.Namespace, params: TrainParams, compute: ComputeParams) -> bool:
+    """Let the workers of a cluster, or several processes of this machine, train together.
+
+    Return whether they did. One process is enough for a copy, and if there is no second GPU.
+    """
+    engine = open_engine(compute)
+    seen = select_seen(read_table(arguments.table))
+    if started_by_others() or is_copy(arguments, seen):
+        return False
+    sizes = seen["split"].value_counts()
+    most = min(*batch_sizes(sizes["train"], params.batch_size), sizes["valid"])
+    if isinstance(engine, RayEngine):
+        alone = argparse.Namespace(**{**vars(arguments), "first": None})
+        checkpoint = checkpoint_of(arguments.model).as_posix()
+        results = [arguments.model.as_posix(), *(arguments.metrics + end for end in ENDS)]
+        train_on_cluster(
+            engine,
+            partial(train, alone, params, compute),
+            reads=[arguments.table.as_posix(), *READ, *seen["path"]],
+            checkpoint=checkpoint,
+            writes=results,
+            most=most,
+            on_gpu=compute.device != "cpu",
+        )
+        return True
+    count = processes_wanted(compute, most)
+    if count > 1:
+        launch("stages.train", sys.argv[1:], count)
+    return count > 1
+
+
+def train(arguments: argparse.Namespace, params: TrainParams, compute: ComputeParams) -> None:
+    """Train in this process, which may be one of several, and write the model."""
     device = start(compute, params.seed)
     settled = read_json("metrics/lr.json")
     lrs = (settled["first_layers"], settled["head"])
     table = read_table(arguments.table)
-    seen = table[table["split"].isin(["train", "valid"])]
-    if arguments.first and copy_first(arguments, seen):
+    seen = select_seen(table)
+    if is_copy(arguments, seen):
+        copy_first(arguments)
         stop()
         return
     model, config = load_body(sorted(table["label"].unique()))
@@ -53,7 +104,7 @@ def main() -> None:
     where = f"{device} {torch.get_num_threads()} {processes()[1]}"
     settings = f"{params} {lrs} {where} {seen.to_csv(index=False)}"
     name = fingerprint(settings, seen["path"], model.state_dict())
-    checkpoint = Checkpoint(arguments.model.with_name(f".{arguments.model.stem}.checkpoint"), name)
+    checkpoint = Checkpoint(checkpoint_of(arguments.model), name)
 
     learner = Learner(model, config, data, params, lrs, device, checkpoint)
     epochs = fine_tune(learner)
@@ -81,27 +132,37 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def copy_first(arguments: argparse.Namespace, seen: pd.DataFrame) -> bool:
-    """Copy the first model and its metrics if training again would give the same bytes.
+def select_seen(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows to train on and to validate with."""
+    return table[table["split"].isin(["train", "valid"])]
 
-    seen: the rows to train on and to validate with. Return whether it did.
-    """
-    table, model, metrics = arguments.first
-    before = read_table(table)
-    before = before[before["split"].isin(["train", "valid"])]
-    columns = ["path", "label", "split"]
-    if before[columns].to_numpy().tolist() != seen[columns].to_numpy().tolist():
+
+def checkpoint_of(model: Path) -> Path:
+    """Return where a training keeps its state."""
+    return model.with_name(f".{model.stem}.checkpoint")
+
+
+def is_copy(arguments: argparse.Namespace, seen: pd.DataFrame) -> bool:
+    """Return whether training would give the first model again. seen: see `select_seen`."""
+    if not arguments.first:
         return False
+    before = select_seen(read_table(arguments.first[0]))
+    columns = ["path", "label", "split"]
+    return before[columns].to_numpy().tolist() == seen[columns].to_numpy().tolist()
+
+
+def copy_first(arguments: argparse.Namespace) -> None:
+    """Copy the first model and its metrics: training again would give the same bytes."""
+    table, model, metrics = arguments.first
     if processes()[0] == 0:
         write_bytes(arguments.model, Path(model).read_bytes())
-        for end in (".csv", ".json"):
+        for end in ENDS:
             write_bytes(arguments.metrics + end, Path(metrics + end).read_bytes())
         print(
             f"train: {arguments.table} holds the same pictures and labels as {table}; training "
             f"again would give the same bytes, so {arguments.model} is a copy of {model}",
             file=sys.stderr,
         )
-    return True
 
 
 def load_data(table: pd.DataFrame, config: ModelConfig) -> TrainingData:

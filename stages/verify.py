@@ -15,8 +15,6 @@ blurred picture is kept: its faults are listed for a person, see pawprint/pictur
 import shutil
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from tqdm import tqdm
 
-from pawprint.compute import cores
+from pawprint.compute import Engine, EngineParams, open_engine
 from pawprint.params import StageError, listed, load_params, run_stage
 from pawprint.pictures.hashing import perceptual_hash
 from pawprint.pictures.lossless import strip_jpeg
@@ -48,6 +46,7 @@ Row = dict[str, Any]
 
 def main() -> None:
     params = load_params("verify", VerifyParams)
+    engine = open_engine(load_params("compute", EngineParams))
     gathered = read_table("data/gathered.csv")
     rows = gathered[gathered["status"] == "ok"].to_dict("index")
     shutil.rmtree(IMAGES, ignore_errors=True)
@@ -56,7 +55,7 @@ def main() -> None:
 
     # the range of deep pictures, which is one for all
     paths = [row["path"] for row in rows.values()]
-    deep = measure_all(paths, params.preparation({}))
+    deep = measure_all(engine, paths, params.preparation({}))
     ranges = ranges_of(deep.values())
     if params.range != "auto":
         ranges = dict.fromkeys(KINDS, params.range)
@@ -65,7 +64,7 @@ def main() -> None:
     kept: list[Row] = []
     rejected = refuse_unread(gathered)
     how = params.preparation(ranges)
-    results = convert_all(list(rows.values()), how, params.quality)
+    results = convert_all(engine, list(rows.values()), how, params.quality)
     for (index, row), result in zip(
         rows.items(), tqdm(results, "verify", len(rows), unit="picture"), strict=True
     ):
@@ -103,13 +102,16 @@ def main() -> None:
     write_table("data/properties.csv", properties)
 
 
-def measure_all(paths: list[str], how: Preparation) -> dict[str, Deep]:
+def measure_all(engine: Engine, paths: list[str], how: Preparation) -> dict[str, Deep]:
     """Return kind and extrema of every picture of more than 8 bits, by path."""
-    try:
-        with ProcessPoolExecutor(cores()) as pool:
-            measured = list(pool.map(partial(measure_deep, how=how), paths, chunksize=16))
-    except BrokenProcessPool:  # convert_all finds out which picture it was
-        return {}
+    measured = engine.map(
+        partial(measure_deep, how=how),
+        paths,
+        pool="processes",
+        chunk=16,
+        reads=lambda path: [path],
+        crashed=lambda: None,  # convert_all refuses it
+    )
     return {path: deep for path, deep in zip(paths, measured, strict=True) if deep}
 
 
@@ -139,28 +141,29 @@ def refuse_repeats(kept: pd.DataFrame) -> list[Row]:
     return refused
 
 
-def convert_all(rows: list[Row], how: Preparation, quality: int) -> Iterator[Row]:
-    """Yield what `convert` returns for each row, in order, on all cores.
+def convert_all(engine: Engine, rows: list[Row], how: Preparation, quality: int) -> Iterator[Row]:
+    """Yield what `convert` returns for each row, in order.
 
     A picture that crashes its decoder is `broken`.
     """
-    done = 0
     work = partial(convert, how=how, quality=quality)
-    try:
-        with ProcessPoolExecutor(cores()) as pool:
-            for result in pool.map(work, rows, chunksize=4):
-                yield result
-                done += 1
-    except BrokenProcessPool:
-        for row in rows[done:]:
-            try:
-                with ProcessPoolExecutor(1) as pool:
-                    yield pool.submit(work, row).result()
-            except BrokenProcessPool:
-                yield {
-                    "reason": "broken",
-                    "detail": "its decoder crashed, or was ended for taking too much memory",
-                }
+    return engine.map(
+        work,
+        rows,
+        pool="processes",
+        chunk=4,
+        reads=lambda row: [row["path"]],
+        writes=stored_files,
+        crashed=lambda: {
+            "reason": "broken",
+            "detail": "its decoder crashed, or was ended for taking too much memory",
+        },
+    )
+
+
+def stored_files(result: Row) -> list[str]:
+    """Return the file that `convert` has written for a picture, if it was not refused."""
+    return [] if "reason" in result else [result["path"]]
 
 
 def convert(row: Row, how: Preparation, quality: int) -> Row:
@@ -174,6 +177,7 @@ def convert(row: Row, how: Preparation, quality: int) -> Row:
     except Unusable as why:
         return {"reason": why.reason, "detail": why.detail}
     path = IMAGES / row["label"] / f"{row['sha256'][:16]}.jpg"
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         store(image, file, path, quality)
     except OSError as error:

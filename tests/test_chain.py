@@ -1,14 +1,21 @@
 """The whole chain under DVC on a shrunken sample: what runs, and what runs again."""
 
+import base64
 import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from tests.support.project import STAGES, Project, clone, expect
+from pawprint.exporting.browser import find_runtime, write_browser
+from pawprint.exporting.shipped.predict import Classifier
+from pawprint.params import StageError
+from tests.support.browser import ASK, served
+from tests.support.project import STAGES, Project, clone, expect, table
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +85,7 @@ def test_editing_the_learning_rate_runs_train_and_what_follows(chain: Project):
     [
         ("pawprint/sources/sample.py", "gather"),
         ("stages/verify.py", "verify"),
-        ("pawprint/compute/__init__.py", "verify"),
+        ("pawprint/compute/__init__.py", "gather"),
         ("pawprint/state.py", "split"),
         ("pawprint/training/schedule.py", "features"),
         ("pawprint/judging/report.html.j2", "split"),
@@ -120,3 +127,40 @@ def test_the_grids_are_pictures(chain: Project):
     with Image.open(chain.path / "plots/top_losses.png") as image:
         image.load()
         assert image.width > 500
+
+
+def test_the_static_space_answers_every_test_picture_as_onnxruntime_does(
+    chain: Project, browser: Any, tmp_path: Path
+):
+    """Without a network, once it is loaded."""
+    try:
+        runtime = find_runtime()
+    except StageError as error:
+        pytest.skip(f"onnxruntime-web is not installed: {error}")
+    export = chain.path / "export"
+    error = json.loads((chain.path / "metrics/export.json").read_text())["test"]
+    write_browser(tmp_path / "space", export, runtime, classes=["a", "b"], test=error)
+    page = browser.new_page()
+    with served(tmp_path / "space") as address:
+        page.goto(address)
+        page.get_by_text("The page works offline now.").wait_for()
+    page.context.set_offline(True)
+    page.reload()
+    page.get_by_text("black, grizzly or teddy?").wait_for()
+    classifier = Classifier(export)
+    test = table(chain, "split").query("split == 'test'")
+    assert len(test) > 10
+    stranger = tmp_path / "stranger.png"
+    Image.effect_noise((120, 90), 80).save(stranger)
+    none = []
+    for path in [*(chain.path / path for path in test["path"]), stranger]:
+        expected = classifier(path)
+        with path.open("rb") as file:
+            content = base64.b64encode(file.read()).decode()
+        found = page.evaluate(ASK, content)
+        assert found["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-3)
+        assert found["none_score"] == pytest.approx(expected["none_score"], abs=1e-3)
+        assert found["none"] == expected["none"]
+        none.append(found["none"])
+    assert none[-1]
+    assert not all(none)

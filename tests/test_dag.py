@@ -16,10 +16,11 @@ PIPELINE = load_yaml(ROOT / "dvc.yaml")["stages"]
 # Neither is content: the params are declared by key, and dvc.yaml is where all of it is declared.
 DECLARED_OTHERWISE = {"params.yaml", "dvc.yaml", "pawprint/__init__.py", "stages/__init__.py"}
 
-# What a stage reads only if cleaning changed nothing, or if the linear head is exported.
+# What a stage reads only if cleaning changed nothing, or if the linear head is exported; of the
+# folder of weights, export looks at the names alone.
 READ_AT_TIMES = {
     "retrain": {"models/first.safetensors", "metrics/train.csv", "metrics/train.json"},
-    "export": {"data/features.safetensors", "data/images.csv"},
+    "export": {"data/features.safetensors", "data/images.csv", "data/weights"},
 }
 
 
@@ -101,6 +102,14 @@ def test_dvc_yaml_names_code_by_folders_and_stays_short():
         code = [path for path in stage["deps"] if path.startswith("pawprint/")]
         files = [path for path in code if path.count("/") > 1]
         assert files == [], f"{name} names files inside a folder of the library"
+
+
+def test_where_the_work_is_done_reruns_no_stage():
+    keys = {key for stage in PIPELINE.values() for key in stage.get("params", [])}
+    assert {key for key in keys if key.startswith("compute")} == {
+        "compute.device",
+        "compute.threads",
+    }
 
 
 # --- what follows what ---

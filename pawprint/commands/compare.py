@@ -10,7 +10,9 @@ table as gathered, because cleaning takes out other pictures for each. Choose by
 the test split is for saying how good the choice is, once.
 
 `--seeds N` trains each N times, on the same splits: only `train.seed` differs. `--probe` trains
-none: pawprint/commands/compare_probe.py.
+none: pawprint/commands/compare_probe.py. `--engine ray` runs the experiments side by side: the
+features, the trainings and the answers of each on one worker of a Ray cluster at a time, the rest
+here. So a table is the same in any order.
 """
 
 import argparse
@@ -23,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,8 @@ from pawprint.commands.compare_table import (
     write_results,
     write_seeds,
 )
+from pawprint.compute import CHOICE, WORKERS, EngineParams, open_engine
+from pawprint.params import StageError, check, load_yaml
 
 FIRST_SEED = 42
 FROM = ("split", "features")  # the stages with which experiments begin
@@ -61,6 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"train each N times, with train.seed {FIRST_SEED}, {FIRST_SEED + 1}, …",
     )
     parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="ray: side by side, each on a worker of the Ray cluster at compute.address",
+    )
+    parser.add_argument(
         "--random",
         action="store_true",
         help="with --probe: the first architecture with random weights too, as a control",
@@ -81,6 +92,8 @@ def run(arguments: argparse.Namespace) -> None:
     """
     if arguments.random and not arguments.probe:
         sys.exit("pawprint: --random is a control for --probe; add --probe")
+    if arguments.probe and arguments.engine == "ray":
+        sys.exit("pawprint: --probe takes seconds on this machine; leave out --engine ray")
     archs = list(dict.fromkeys(arguments.arch))
     refuse_no_project()
     if arguments.probe:
@@ -88,15 +101,34 @@ def run(arguments: argparse.Namespace) -> None:
 
         sys.exit(probe(archs, arguments.random))
     refuse_unready()
-    sys.exit(compare_trained(archs, arguments.seeds))
+    together = count_workers() if arguments.engine == "ray" else 1
+    sys.exit(compare_trained(archs, arguments.seeds, together))
 
 
-def compare_trained(archs: list[str], count: int | None) -> int:
-    """Train the architectures, once or with `count` seeds, and write compare/; the exit code."""
+def count_workers() -> int:
+    """Return how many workers the cluster has. Exits with one line if there is none."""
+    path = Path("params.yaml")
+    try:
+        params = check(load_yaml(path).get("compute", {}), EngineParams, "compute", path)
+        engine = open_engine(params, "ray")
+        workers = engine.count_workers()
+        if not workers:
+            raise StageError("the cluster has no worker with a CPU; add a node")
+    except StageError as error:
+        sys.exit(f"pawprint: {error}")
+    return workers
+
+
+def compare_trained(archs: list[str], count: int | None, together: int = 1) -> int:
+    """Train the architectures, once or with `count` seeds, and write compare/; the exit code.
+
+    together: how many experiments run at a time, on a cluster if more than one.
+    """
     seeds = [FIRST_SEED + i for i in range(count)] if count else [None]
+    reasons = run_side_by_side(archs, seeds, together) if together > 1 else {}
     done = []
     for arch in archs:
-        reason = run_experiments(arch, seeds)
+        reason = reasons[arch] if reasons else run_experiments(arch, seeds)
         if reason:
             print(f"pawprint: {arch} is left out: {reason}", file=sys.stderr)
         else:
@@ -156,10 +188,26 @@ def run_experiments(arch: str, seeds: Sequence[int | None]) -> str:
     return ""
 
 
-def run_experiment(arch: str, seed: int | None = None) -> str:
+def run_side_by_side(
+    archs: list[str], seeds: Sequence[int | None], together: int
+) -> dict[str, str]:
+    """Run all experiments, `together` at a time; return why each architecture failed, or ""."""
+    with ThreadPoolExecutor(together) as pool:
+        futures = {
+            arch: [pool.submit(run_experiment, arch, seed, True) for seed in seeds]
+            for arch in archs
+        }
+        return {
+            arch: next((each.result() for each in own if each.result()), "")
+            for arch, own in futures.items()
+        }
+
+
+def run_experiment(arch: str, seed: int | None = None, far: bool = False) -> str:
     """Run what follows verify with this architecture; return why it failed, or "".
 
-    seed: `train.seed`; None for that of params.yaml.
+    seed: `train.seed`; None for that of params.yaml. far: on a worker of a cluster, beside others,
+    so only the names of its stages are printed.
 
     Gather and verify do not run: the temporary folder holds what git and DVC's cache hold, not the
     pictures they began with.
@@ -173,15 +221,18 @@ def run_experiment(arch: str, seed: int | None = None) -> str:
         dvc_command("exp", "run", "--temp", "--name", name, *changes, "--downstream", *FROM),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=environment(),
+        env=environment() | ({CHOICE: "ray", WORKERS: "1"} if far else {}),
         bufsize=0,
     )
     assert process.stdout is not None
     said = b""
     try:
         while chunk := os.read(process.stdout.fileno(), 1 << 16):
-            sys.stderr.buffer.write(chunk)
-            sys.stderr.flush()
+            if not far:
+                sys.stderr.buffer.write(chunk)
+                sys.stderr.flush()
+            for stage in re.findall(rb"Running stage '(\w+)'", chunk) if far else ():
+                print(f"{name}: {stage.decode()}", file=sys.stderr, flush=True)
             said = (said + chunk)[-50_000:]
     except KeyboardInterrupt:
         process.wait()  # the keyboard has stopped DVC too

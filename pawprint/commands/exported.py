@@ -7,6 +7,8 @@ from pathlib import Path
 from pawprint.commands.runtimes import RUNTIMES, use_openvino
 from pawprint.exporting.shipped.predict import Classifier
 
+MODEL = ("model.onnx", "model.json")  # the files of an exported folder that answers come from
+
 
 def add_runtime(parser: argparse.ArgumentParser) -> None:
     """Add the argument --runtime."""
@@ -24,7 +26,7 @@ def load(folder: Path, threads: int = 0, runtime: str = RUNTIMES[0]) -> Classifi
     threads: that work on one picture; 0 for all cores. runtime: see `add_runtime`.
     Exits with one line if the folder holds no model, or a broken one, or the runtime is not usable.
     """
-    for name in ("model.onnx", "model.json"):
+    for name in MODEL:
         if not (folder / name).is_file():
             sys.exit(
                 f"pawprint: {folder / name} is missing; `dvc repro` makes export/, "

@@ -2,29 +2,31 @@
 
 import argparse
 import glob
+import hashlib
 import io
 import json
 import os
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
 from pawprint.commands.answers import csv_line
-from pawprint.commands.exported import add_runtime, load
-from pawprint.compute import cores
+from pawprint.commands.explanations import Explanations
+from pawprint.commands.exported import MODEL, add_runtime, load
+from pawprint.compute import AHEAD, Engine, EngineParams, open_engine
 from pawprint.exporting.shipped.predict import Classifier
 from pawprint.pictures.formats import looks_like_picture
 from pawprint.pictures.opening import Unusable
 
-AHEAD = 32  # files that may be under way before the first of them is written
+TOGETHER = 16  # files that travel to a worker of a cluster at a time
 
 Row = dict[str, Any]  # the file, and the model's answer or an error
+Ask = Callable[[str | io.BytesIO], Row]  # the model, asked about one picture
+CLASSIFIERS: dict[str, Classifier] = {}  # in a worker: the model that has come to it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +41,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-urls", action="store_true", help="fetch http(s) addresses among the paths"
     )
     parser.add_argument("--format", choices=("table", "csv", "jsonl"), default="table")
+    parser.add_argument(
+        "--explain",
+        type=Path,
+        metavar="DIR",
+        help="write DIR/index.html, a page that says why; needs export.explain: true",
+    )
     add_runtime(parser)
+    parser.add_argument(
+        "--engine", choices=("local", "ray"), help="where; ray: the workers of a Ray cluster"
+    )
+    parser.add_argument(
+        "--address", default="auto", help="of the cluster: auto, HOST:PORT or ray://HOST:PORT"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -54,14 +68,30 @@ def run(arguments: argparse.Namespace) -> None:
         sys.exit(f"pawprint: there are no pictures in {', '.join(arguments.paths)}")
     threads = 0 if len(files) == 1 else 1
     classifier = load(arguments.export, threads, arguments.runtime)
-    rows = tqdm(
-        answer_files(classifier, files, arguments.allow_urls),
+    ask: Ask = classifier
+    if arguments.explain:
+        explanations = Explanations(classifier, arguments.export, arguments.explain)
+        ask = explanations.ask
+    params = EngineParams(engine=arguments.engine or "local", address=arguments.address)
+    engine = open_engine(params, arguments.engine)
+    if engine.is_remote and arguments.explain:
+        sys.exit("pawprint: --explain computes on this machine; leave out --engine ray")
+    if engine.is_remote:
+        answers = answer_on_cluster(engine, arguments, files)
+    else:
+        answers = answer_files(ask, files, arguments.allow_urls)
+    rows: Iterable[Row] = tqdm(
+        answers,
         "predict",
         len(files),
         unit="picture",
         disable=len(files) < 2 * AHEAD,
     )
+    if arguments.explain:
+        rows = explanations.collect(rows)
     failed = write_rows(rows, arguments.format, classifier.config["classes"], sys.stdout)
+    if arguments.explain:
+        explanations.write()
     sys.exit(1 if failed else 0)
 
 
@@ -136,9 +166,7 @@ def content_of(file: str, allow_urls: bool) -> str | io.BytesIO:
     return io.BytesIO(fetch(file))
 
 
-def answer_files(
-    classifier: Classifier, files: Iterable[str], allow_urls: bool = False
-) -> Iterator[Row]:
+def answer_files(ask: Ask, files: Iterable[str], allow_urls: bool = False) -> Iterator[Row]:
     """Yield one row per file, in order: its name and the model's answer, or its name and an error.
 
     Each core decodes a file and asks the model about it alone: measured on 2 cores, batches of 32
@@ -147,19 +175,61 @@ def answer_files(
 
     def answer(file: str) -> Row:
         try:
-            return {"file": file, **classifier(content_of(file, allow_urls))}
-        except Unusable as why:
-            return {"file": file, "error": str(why)}
-        except Exception as error:  # of the network, or of the file system
-            named = " ".join(f"{type(error).__name__}: {error}".split())
-            return {"file": file, "error": getattr(error, "strerror", None) or named}
+            return {"file": file, **ask(content_of(file, allow_urls))}
+        except Exception as error:
+            return {"file": file, "error": say(error)}
 
-    remaining = iter(files)
-    with ThreadPoolExecutor(cores()) as pool:
-        under_way = deque(pool.submit(answer, file) for file in islice(remaining, AHEAD))
-        while under_way:
-            yield under_way.popleft().result()
-            under_way.extend(pool.submit(answer, file) for file in islice(remaining, 1))
+    return Engine().map(answer, files, pool="threads")
+
+
+def say(error: Exception) -> str:
+    """Return what is wrong with a file, in one line."""
+    if isinstance(error, Unusable):
+        return str(error)
+    named = " ".join(f"{type(error).__name__}: {error}".split())
+    return getattr(error, "strerror", None) or named  # of the network, or of the file system
+
+
+def answer_on_cluster(
+    engine: Engine, arguments: argparse.Namespace, files: list[str]
+) -> Iterator[Row]:
+    """Yield the rows of `answer_files`, computed by workers to which model and pictures travel.
+
+    The driver reads the files and fetches the addresses.
+    """
+
+    def read(file: str) -> tuple[str, bytes, str]:
+        try:
+            content = content_of(file, arguments.allow_urls)
+            given = content.getvalue() if isinstance(content, io.BytesIO) else None
+            return file, Path(file).read_bytes() if given is None else given, ""
+        except Exception as error:
+            return file, b"", say(error)
+
+    model = {name: (arguments.export / name).read_bytes() for name in MODEL}
+    key = hashlib.sha256(b"".join(model.values())).hexdigest()
+    work = partial(answer_content, key=key, model=model, runtime=arguments.runtime)
+    return engine.map(work, map(read, files), pool="here", together=TOGETHER)
+
+
+def answer_content(
+    item: tuple[str, bytes, str], key: str, model: dict[str, bytes], runtime: str
+) -> Row:
+    """Return the row of a file from its name and content, or from its name and an error.
+
+    model: the files of MODEL; key: their hash. Writes into the working folder.
+    """
+    file, content, problem = item
+    if problem:
+        return {"file": file, "error": problem}
+    if key not in CLASSIFIERS:
+        CLASSIFIERS.clear()
+        for name, each in model.items():
+            Path(name).write_bytes(each)
+        CLASSIFIERS[key] = load(Path("."), 1, runtime)
+    Path("picture").write_bytes(content)
+    (row,) = answer_files(CLASSIFIERS[key], ["picture"])
+    return {**row, "file": file}
 
 
 def write_rows(rows: Iterable[Row], form: str, classes: list[str], to: TextIO) -> int:

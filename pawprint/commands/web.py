@@ -19,7 +19,7 @@ import re
 import socket
 import sys
 from asyncio import TimerHandle, Transport
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -251,14 +251,15 @@ def most_connections() -> int:
 
 
 def page_routes(name: str) -> list[Route]:
-    """Return the routes of a page: its HTML at /, and its style, script, theme and icon."""
-    files = {f"/{file.name}": file for file in (PAGES / f"{name}.css", PAGES / f"{name}.js")}
-    files |= {
-        "/": PAGES / f"{name}.html",
-        "/theme.css": SHARED / "theme.css",
-        "/paw.svg": SHARED / "paw.svg",
-    }
-    return [Route(path, serve_file(file)) for path, file in files.items()]
+    """Return the routes of a page: its HTML at /, and its style, scripts, theme and icon."""
+    found = (PAGES / f"{name}.css", *PAGES.glob(f"{name}*.js"))
+    return file_routes({"/": PAGES / f"{name}.html", **{f"/{file.name}": file for file in found}})
+
+
+def file_routes(files: Mapping[str, Path]) -> list[Route]:
+    """Return the routes of files of the package, by their paths, and those of theme and icon."""
+    shared = {f"/{name}": SHARED / name for name in ("theme.css", "paw.svg")}
+    return [Route(path, serve_file(file)) for path, file in {**files, **shared}.items()]
 
 
 def serve_file(file: Path) -> Callable[[Request], Awaitable[Response]]:

@@ -2,7 +2,8 @@
 
 Normalisation, temperature and softmax are inside, so a caller cannot get them wrong. The score
 compares a picture with training pictures in the space of features before the head: the mean cosine
-distance to the five nearest. benchmarks/none_of_these.py compares this score with others.
+distance to the five nearest. benchmarks/none_of_these.py compares this score with others. With
+export.explain the graph also gives the class activation maps, and which pictures are the nearest.
 Source: Sun et al., "Out-of-distribution detection with deep nearest neighbors", arXiv:2204.06507.
 """
 
@@ -17,17 +18,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pawprint.exporting.padding import with_constant_pads
+from pawprint.exporting.explain import find_maps
 from pawprint.exporting.temperature import fit_temperature
 from pawprint.judging.none_of_these import evenly_spaced
 from pawprint.params import StageError
 from pawprint.pictures.batches import Pictures
-from pawprint.training.model import Head, body, normalise
+from pawprint.training.model import Head, normalise
+from pawprint.training.padding import with_constant_pads
 from pawprint.training.stored import ModelConfig
 
 NEIGHBOURS = 5
 BANK = 1000  # training pictures to compare with; 5 MB of features for lite0
-OUTPUTS = ("probabilities", "none_score")
+OUTPUTS = ("probabilities", "none_score")  # of every graph, the first ones
 TOLERANCE = 1e-4  # largest difference allowed between an output of ONNX and the same of torch
 
 
@@ -36,27 +38,50 @@ class ExportGraph(nn.Module):
 
     none_score is the mean cosine distance to the nearest training pictures, 0 to 2. The higher it
     is, the likelier the picture is none of the classes.
+
+    A graph that explains itself gives three more. maps (N, classes, h, w): what each position adds
+    to each logit, if the model has exact ones (see pawprint/exporting/explain.py). nearest and
+    similarity (N, 5): the rows of the bank that are most like the picture, and their cosines.
     """
 
     bank: Tensor
     temperature: Tensor
 
-    def __init__(self, model: nn.Module, config: ModelConfig) -> None:
+    def __init__(self, model: nn.Module, config: ModelConfig, explain: bool = False) -> None:
         super().__init__()
         self.model, self.head, self.config = model, Head(model), config
         self.register_buffer("bank", torch.zeros(0))
         self.register_buffer("temperature", torch.ones(()))
+        self.explain = explain
+        self.maps = find_maps(model, config) if explain else None
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        features = body(self.model, normalise(pictures, self.config))
-        return self.answer(features)
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Return the names of the outputs, in their order."""
+        maps = ("maps",) if self.maps is not None else ()
+        return OUTPUTS + ((*maps, "nearest", "similarity") if self.explain else ())
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        timm_model: Any = self.model
+        seen = timm_model.forward_features(normalise(pictures, self.config))
+        features = timm_model.forward_head(seen, pre_logits=True)
+        probabilities, none_score, nearest, similarity = self.compare(features)
+        if not self.explain:
+            return probabilities, none_score
+        maps = () if self.maps is None else (self.maps(seen),)
+        return probabilities, none_score, *maps, nearest, similarity
 
     def answer(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return probabilities and none_score for features (N, F)."""
+        probabilities, none_score, _, _ = self.compare(features)
+        return probabilities, none_score
+
+    def compare(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return all outputs but the maps for features (N, F)."""
         probabilities = (self.head(features) / self.temperature).softmax(dim=1)
-        similarity = F.normalize(features) @ self.bank.T
-        nearest = similarity.topk(min(NEIGHBOURS, len(self.bank)), dim=1).values
-        return probabilities, 1 - nearest.mean(dim=1)
+        cosines = F.normalize(features) @ self.bank.T
+        similarity, nearest = cosines.topk(min(NEIGHBOURS, len(self.bank)), dim=1)
+        return probabilities, 1 - similarity.mean(dim=1), nearest, similarity
 
     def remember(self, features: Tensor) -> None:
         """Keep the features (N, F) of training pictures, see `bank_rows`."""
@@ -81,14 +106,20 @@ def bank_rows(labels: Sequence[str]) -> np.ndarray:
 
 @torch.no_grad()
 def build_graph(
-    model: nn.Module, config: ModelConfig, bank: Tensor, seen: Tensor, targets: Tensor
+    model: nn.Module,
+    config: ModelConfig,
+    bank: Tensor,
+    seen: Tensor,
+    targets: Tensor,
+    explain: bool = False,
 ) -> ExportGraph:
     """Return the graph to export. The test split chooses nothing in it.
 
     bank: features (N, F) of the training pictures to compare with; seen, targets: features (M, F)
-    of the valid pictures and their class indexes (M,), which set the temperature.
+    of the valid pictures and their class indexes (M,), which set the temperature. explain: whether
+    the graph gives maps and neighbours too.
     """
-    graph = ExportGraph(model.cpu(), config).eval()
+    graph = ExportGraph(model.cpu().eval(), config, explain).eval()
     graph.remember(bank)
     graph.calibrate(seen, targets)
     return graph
@@ -105,8 +136,8 @@ def to_onnx(graph: ExportGraph, size: int) -> bytes:
             (pictures,),
             buffer,
             input_names=["pictures"],
-            output_names=list(OUTPUTS),
-            dynamic_axes={name: {0: "batch"} for name in ("pictures", *OUTPUTS)},
+            output_names=list(graph.outputs),
+            dynamic_axes={name: {0: "batch"} for name in ("pictures", *graph.outputs)},
             opset_version=17,
             dynamo=False,  # the newer exporter takes many times as long; see docs/serving.md
         )
@@ -140,7 +171,7 @@ def check_onnx(
     by more than TOLERANCE.
     """
     with torch.inference_mode():
-        answers = [graph(batch) for batch in pictures.split(32)]
+        answers = [graph(batch)[:2] for batch in pictures.split(32)]
     theirs = torch.cat([each for each, _ in answers]).numpy()
     their_scores = torch.cat([each for _, each in answers]).numpy()
     differences = np.abs(probabilities - theirs).max(), np.abs(scores - their_scores).max()
@@ -150,3 +181,20 @@ def check_onnx(
             f"ONNX and torch disagree (an output by {largest:.1e}, allowed {TOLERANCE:.0e})"
         )
     return largest
+
+
+def check_explanations(content: bytes, graph: ExportGraph, pictures: Tensor) -> None:
+    """Compare the further outputs of an ONNX graph that explains itself with torch.
+
+    pictures: uint8 (N, S, S, 3). Raises StageError if maps or similarities differ by more than
+    TOLERANCE of the largest.
+    """
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    names = list(graph.outputs[2:])
+    found = session.run(names, {"pictures": pictures.numpy()})
+    with torch.inference_mode():
+        expected = graph(pictures)[2:]
+    for name, theirs, ours in zip(names, found, expected, strict=True):
+        largest = max(1.0, float(ours.abs().max()))
+        if name != "nearest" and np.abs(theirs - ours.numpy()).max() > TOLERANCE * largest:
+            raise StageError(f"ONNX and torch disagree about the output {name}")

@@ -5,6 +5,7 @@ The template is report.html.j2 beside this file.
 
 import base64
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from pawprint.judging.figures import (
     worst_classes,
 )
 from pawprint.judging.fonts import choose_file
+from pawprint.judging.licences import LicenceCount
 from pawprint.judging.picture_faults import Fault
 from pawprint.pictures.opening import AS_STORED, open_picture
 
@@ -45,13 +47,14 @@ def render(
     classes: list[str],
     faults: list[Fault],
     correlations: list[Correlation],
+    licences: Sequence[LicenceCount] = (),
 ) -> str:
     """Render the report as one HTML page with its pictures inside.
 
     figures: from `summarise`; valid: rows of data/predictions.csv; worst: those of the top losses;
     looks: where the model looked, one per row of `worst`; bins: from `reliability`; baselines: the
     errors of the baselines on valid, by name; faults, correlations: of train and valid pictures and
-    their labels, as `list_faults` and `find_correlations` give them.
+    their labels, as `list_faults` and `find_correlations` give them; licences: of all pictures.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -84,6 +87,7 @@ def render(
         beside=[*compared, ("this model", figures["error_rate"])],
         faults=worst_of_each(faults),
         correlations=shown_correlations(correlations),
+        licences=licences,
     )
 
 

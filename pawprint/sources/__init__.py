@@ -5,7 +5,8 @@ and `find_pictures(options, root)`, which yields a `Found` per picture, always i
 `opening` reads a source's yaml, `fetching` turns what is found into rows of data/gathered.csv,
 `lock` reads and writes that file, `store` keeps data/raw, and `report` says what is missing.
 `download`, `network` and `web` speak to the web. `labels`, `layout`, `table_labels` and `splits`
-tell classes and splits from names and tables; `guessing` and `looking` serve `pawprint use`.
+tell classes and splits from names and tables; `licences` knows whose pictures they are; `guessing`
+and `looking` serve `pawprint use`.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,21 @@ from pathlib import Path
 # What an unfinished run has done so far: downloads, search results, archives, and its report.
 # It is removed when data/gathered.csv is written.
 PARTIAL = Path("data/gather.partial")
+
+
+@dataclass(frozen=True)
+class Credit:
+    """Whose picture it is, as far as the source says; see pawprint/sources/licences.py.
+
+    licence: in its normal form. author: a name. page: the address of a page about the picture.
+    """
+
+    licence: str = ""
+    author: str = ""
+    page: str = ""
+
+
+UNCREDITED = Credit()
 
 
 @dataclass(frozen=True)
@@ -28,6 +44,7 @@ class Found:
     query: the search that found it, if any.
     split, group: the user's own split and group, if any. They win over the drawn split.
     missing: why there is no picture, or "". status: what such a row gets as its status.
+    credit: whose picture it is.
     """
 
     url: str
@@ -38,3 +55,4 @@ class Found:
     group: str = ""
     missing: str = ""
     status: str = "failed"
+    credit: Credit = UNCREDITED

@@ -99,6 +99,7 @@ def find_pictures(options: ArchiveOptions, root: Path, downloader: Downloader) -
                 group=row.group,
                 missing=missing,
                 status=status,
+                credit=row.credit,
             )
 
 

@@ -22,6 +22,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,6 +30,7 @@ import httpcore
 import httpx
 from pydantic import Field, field_validator
 
+from pawprint.compute import Engine
 from pawprint.params import Params, StageError
 from pawprint.sources.content import HEAD, content_type_of, is_page, is_video
 from pawprint.sources.names import A_VIDEO
@@ -49,6 +51,7 @@ REDIRECTS = {301, 302, 303, 307, 308}
 RETRIED = {408, 425, 429, 500, 502, 503, 504}
 MAX_SECONDS = 86_400  # of any time-out
 OURS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO}  # not the web's fault
+PART_OF_A_CPU = 0.1  # that a download takes
 
 
 class DownloadParams(Params):
@@ -184,10 +187,17 @@ def host_of(url: str) -> str:
 
 
 class Downloader:
-    """Fetches addresses into files, from many threads. `with` closes its connections."""
+    """Fetches addresses into files, from many threads. `with` closes its connections.
 
-    def __init__(self, options: DownloadParams, allow_private: bool) -> None:
+    engine: if it is a cluster, its workers fetch, one attempt at a time. Whose turn it is, and what
+    is tried again, is decided here for all of them, so they are as polite as one machine.
+    """
+
+    def __init__(
+        self, options: DownloadParams, allow_private: bool, engine: Engine | None = None
+    ) -> None:
         self.options, self.allow_private = options, allow_private
+        self.engine = engine or Engine()
         self.deadline = Deadline()
         self.pools: dict[str, httpcore.ConnectionPool] = {}
         self.lock = threading.Lock()
@@ -216,10 +226,11 @@ class Downloader:
                 queue.stop()
 
     def _work(self, queue: Queue, done: Callable[[str, Result], None]) -> None:
+        fetch = self.fetch_on_cluster if self.engine.is_remote else self.fetch
         try:
             while job := queue.take():
                 try:
-                    result = self.fetch(job.url, job.target)
+                    result = fetch(job.url, job.target)
                 except Failure as failure:
                     if failure.wait is not None and job.tries < self.options.retries:
                         wait = min(max(failure.wait, 0.5 * 2**job.tries), self.options.max_wait)
@@ -253,6 +264,18 @@ class Downloader:
             if failure is error:
                 raise
             raise failure from None
+
+    def fetch_on_cluster(self, url: str, target: Path) -> Result:
+        """Let a worker make the attempt of `fetch`; raises Failure as that does."""
+        work = partial(fetch_here, options=self.options, allow_private=self.allow_private)
+        ((status, reason, wait, result, content),) = self.engine.map(
+            work, [url], pool="here", cpus=PART_OF_A_CPU
+        )
+        if result is None:
+            raise Failure(status, reason, wait)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        return result
 
     def request(
         self, address: httpx.URL, headers: dict[str, str] | None = None
@@ -322,6 +345,27 @@ class Downloader:
         if is_video(kind):
             raise Failure("not a picture", A_VIDEO)
         return Result("ok", "", sha256.hexdigest(), size, kind)
+
+
+DOWNLOADERS: dict[str, Downloader] = {}  # in a worker: it keeps its connections
+
+
+def fetch_here(
+    url: str, options: DownloadParams, allow_private: bool
+) -> tuple[str, str, float | None, Result | None, bytes]:
+    """Make one attempt in a worker.
+
+    Return the status, reason and wait of its Failure, or its Result and the content.
+    """
+    key = f"{options!r} {allow_private}"
+    if key not in DOWNLOADERS:
+        DOWNLOADERS[key] = Downloader(options, allow_private)
+    target = Path("part")
+    try:
+        result = DOWNLOADERS[key].fetch(url, target)
+    except Failure as failure:
+        return failure.result.status, failure.result.reason, failure.wait, None, b""
+    return "", "", None, result, target.read_bytes()
 
 
 def seconds_to_wait(value: str) -> float:

@@ -4,6 +4,7 @@ Nothing is judged here: broken files are kept as they came, for verify to refuse
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pawprint.sources import Found
 from pawprint.sources.content import HEAD, content_type_of, is_video
 from pawprint.sources.download import Downloader, Result
 from pawprint.sources.journal import Journal, part_of
+from pawprint.sources.licences import WITHHELD, why_withheld, withhold
 from pawprint.sources.lock import Row, update_row
 from pawprint.sources.names import A_VIDEO
 from pawprint.sources.opening import Source
@@ -29,48 +31,87 @@ Places = dict[tuple[str, str], Path]  # (label, sha256) -> path in data/raw
 
 
 def fetch_found(
-    source: Source, lock: list[Row], downloader: Downloader, journal: Journal
+    source: Source,
+    lock: list[Row],
+    downloader: Downloader,
+    journal: Journal,
+    licences: Sequence[str] = (),
 ) -> list[Row]:
     """Ask the source and fetch all that it finds; return one row per picture, in its order.
 
-    lock: the rows of an older lock, whose pictures are not downloaded twice.
+    lock: the rows of an older lock, whose pictures are not downloaded twice. licences: of the
+    pictures to fetch; none: all.
     """
+    found = withhold(source.find_pictures(downloader), licences)
     if source.is_remote:
-        return download_pictures(list(source.find_pictures(downloader)), lock, downloader, journal)
-    items = tqdm(source.find_pictures(downloader), desc="gather", unit="picture", delay=1)
+        return download_pictures(list(found), lock, downloader, journal)
+    items = tqdm(found, desc="gather", unit="picture", delay=1)
     return [store_picture(item) for item in items]
 
 
 def fetch_locked(
-    lock: list[Row], source: Source, downloader: Downloader, journal: Journal
+    lock: list[Row],
+    source: Source,
+    downloader: Downloader,
+    journal: Journal,
+    licences: Sequence[str] = (),
 ) -> list[Row]:
     """Fetch what the lock lists and data/raw lacks; return the lock's rows with updated status.
 
     Rows without a hash never had a picture. They stay as they are: the lock says what belongs to
-    the data.
+    the data. Only those that an earlier `gather.licences` left out are fetched, once `licences`
+    allows them.
     """
-    wanted = [row for row in lock if row.sha256 and not has_content(Path(row.path), row.sha256)]
-    places = {(row.label, row.sha256): Path(row.path) for row in wanted}
-    keys = {(row.url, row.label) for row in wanted}
-    if source.is_remote:
-        items = [Found(row.url, row.label) for row in wanted]
-        fetched = download_pictures(items, lock, downloader, journal, places)
-    elif wanted:
-        offered = source.find_pictures(downloader, {row.url for row in wanted})
-        fetched = [
-            store_picture(item, places) for item in offered if (item.url, item.label) in keys
-        ]
-    else:
-        fetched = []
-    now = {(row.url, row.label): row for row in fetched}
+    kept = [row for row in lock if not _why_left_out(row, licences)]
+    wanted = [row for row in kept if row.sha256 and not has_content(Path(row.path), row.sha256)]
+    freed = [row for row in kept if row.status == WITHHELD and not row.sha256]
+    now = _fetch_rows(wanted, freed, lock, source, downloader, journal)
+    asked = {(row.url, row.label) for row in (*wanted, *freed)}
     rows = []
     for row in lock:
         key = (row.url, row.label)
-        if key in keys:
+        if reason := _why_left_out(row, licences):
+            rows.append(replace(row, status=WITHHELD, reason=reason))
+        elif key in asked:
             rows.append(update_row(row, now.get(key)))
         else:
             rows.append(replace(row, status="ok", reason="") if row.sha256 else row)
     return rows
+
+
+def _why_left_out(row: Row, licences: Sequence[str]) -> str:
+    """Return why `gather.licences` leaves out a row; "" if it does not, or never had a picture."""
+    has_picture = row.sha256 or row.status == WITHHELD
+    return why_withheld(row.licence, licences) if has_picture else ""
+
+
+def _fetch_rows(
+    wanted: list[Row],
+    freed: list[Row],
+    lock: list[Row],
+    source: Source,
+    downloader: Downloader,
+    journal: Journal,
+) -> dict[tuple[str, str], Row]:
+    """Fetch pictures of the lock; return the rows of these fetches by address and label.
+
+    wanted: rows whose hash is known, so that another content is not kept. freed: rows whose
+    pictures were left out until now.
+    """
+    places = {(row.label, row.sha256): Path(row.path) for row in wanted}
+    keys = {(row.url, row.label): places for row in wanted} | {
+        (row.url, row.label): None for row in freed
+    }
+    fetched: list[Row] = []
+    if source.is_remote:
+        for rows, where in ((wanted, places), (freed, None)):
+            items = [Found(row.url, row.label) for row in rows]
+            fetched += download_pictures(items, lock, downloader, journal, where)
+    elif keys:
+        for item in source.find_pictures(downloader, {url for url, _ in keys}):
+            if (item.url, item.label) in keys:
+                fetched.append(store_picture(item, keys[item.url, item.label]))
+    return {(row.url, row.label): row for row in fetched}
 
 
 def download_pictures(
@@ -203,4 +244,7 @@ def _row(item: Found, status: str, reason: str = "") -> Row:
         reason=reason,
         split=item.split,
         group=item.group,
+        licence=item.credit.licence,
+        author=item.credit.author,
+        page=item.credit.page,
     )

@@ -58,6 +58,7 @@ def find_pictures(options: FolderOptions, root: Path) -> Iterator[Found]:
             group=row.group,
             missing=missing,
             status=status,
+            credit=row.credit,
         )
 
 

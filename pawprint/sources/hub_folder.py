@@ -17,9 +17,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pawprint.params import StageError
-from pawprint.sources import Found
+from pawprint.sources import UNCREDITED, Credit, Found
 from pawprint.sources.archive import ArchiveOptions, Member, open_archive
-from pawprint.sources.hub_labels import LABELS, features_of_card, label_of, names_of
+from pawprint.sources.hub_labels import (
+    LABELS,
+    credit_in_card,
+    features_of_card,
+    label_of,
+    names_of,
+)
 from pawprint.sources.hub_layout import (
     ARCHIVES,
     METADATA,
@@ -29,6 +35,7 @@ from pawprint.sources.hub_layout import (
 )
 from pawprint.sources.hub_options import INSTALL, HubOptions, Repository
 from pawprint.sources.labels import missing_format
+from pawprint.sources.licences import find_credit_columns
 from pawprint.sources.names import is_hidden, is_video_name
 from pawprint.tables import parse_rows
 
@@ -43,6 +50,7 @@ class Entry:
 
     url: its address. file: its name in the repository, "" if it is in an archive. read: its bytes,
     if it is in an archive. label, split: "" if it has none; the split as the data set calls it.
+    credit: whose picture it is.
     """
 
     name: str
@@ -51,6 +59,7 @@ class Entry:
     read: Callable[[], bytes] | None = None
     label: str = ""
     split: str = ""
+    credit: Credit = UNCREDITED
 
 
 def list_entries(
@@ -127,6 +136,7 @@ def read_entries(
             split=splits[entry.split],
             missing=missing,
             status="not a picture" if missing else "failed",
+            credit=entry.credit,
         )
 
 
@@ -152,7 +162,7 @@ class Tables:
 
     def __init__(self, options: HubOptions, card: dict[str, Any], name: str) -> None:
         self.options, self.name = options, name
-        self.features = features_of_card(card, options.config)
+        self.card, self.features = card, features_of_card(card, options.config)
         self.rows: Table = {}
         self.folders: set[str] = set()  # with a metadata file that has labels
         self.column = ""
@@ -173,16 +183,16 @@ class Tables:
         if column:
             self.column, self.names = column, names_of(self.features, column)
             self.folders.add(folder)
-            for row in rows:
-                picture = str(row.get("file_name", "")).replace("\\", "/")
-                self.rows[(PurePosixPath(folder) / picture).as_posix()] = row
+        for row in rows:
+            picture = str(row.get("file_name", "")).replace("\\", "/")
+            self.rows[(PurePosixPath(folder) / picture).as_posix()] = row
 
     def label(self, entry: Entry, split: str) -> Entry:
         """Return an entry with its label and its split. split: of its part, "" if not known."""
         *folders, _ = PurePosixPath(entry.name).parts
         above = {str(folder) for folder in PurePosixPath(entry.name).parents}
+        row = self.rows.get(entry.name, {})
         if above & self.folders:
-            row = self.rows.get(entry.name, {})
             label = label_of(row.get(self.column), self.names, self.name)
         else:
             label = folders[-1] if folders else ""
@@ -190,7 +200,8 @@ class Tables:
                 label = ""
             folders = folders[:-1] if label else folders
         found = split or split_in_folders(folders)
-        return replace(entry, label=label, split=found)
+        credit = find_credit_columns(row, ("file_name", self.column)).read(row)
+        return replace(entry, label=label, split=found, credit=credit_in_card(credit, self.card))
 
 
 def rows_of(file: str, content: bytes, where: str) -> Iterator[dict[str, Any]]:

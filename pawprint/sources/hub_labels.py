@@ -3,9 +3,12 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pawprint.params import StageError
+from pawprint.sources import Credit
+from pawprint.sources.licences import normal_licence
 
 IMAGES = ("image", "img", "picture", "photo", "pixel_values", "image_bytes", "bytes")
 LABELS = ("label", "labels", "class", "category", "target", "label_name", "class_name")
@@ -74,6 +77,21 @@ def label_of(value: Any, names: list[str], where: str) -> str:
     if not 0 <= int(value) < len(names):
         raise StageError(f"{where}: label {value} has no name; there are {len(names)} names")
     return names[int(value)]
+
+
+def credit_in_card(credit: Credit, card: Mapping[str, Any]) -> Credit:
+    """Return a row's credit; its licence is that of the data set, if the row states none.
+
+    card: the front matter of README.md, where `license: other` is explained by `license_name`.
+    """
+    if credit.licence:
+        return credit
+    stated = card.get("license")
+    if isinstance(stated, list):
+        stated = stated[0] if len(stated) == 1 else ""  # which of several is not said
+    if stated == "other":
+        stated = card.get("license_name") or stated
+    return replace(credit, licence=normal_licence(stated if isinstance(stated, str) else ""))
 
 
 def choose_column(

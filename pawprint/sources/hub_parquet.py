@@ -6,6 +6,7 @@ column of labels mean is in the schema, under the key `huggingface`, or in the R
 
 import json
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from pawprint.sources.hub_labels import (
     LABELS,
     Features,
     choose_column,
+    credit_in_card,
     features_of_card,
     label_of,
     names_of,
 )
 from pawprint.sources.hub_options import INSTALL, HubOptions, Repository
+from pawprint.sources.licences import find_credit_columns
 
 ROWS = 32  # pictures in memory at a time
 BUFFER = 1 << 20  # bytes read from a shard at a time
@@ -68,13 +71,26 @@ def read_shard(
         features = features_of_card(card, options.config) | features_of_schema(schema.metadata)
         image, label = find_columns(schema, features, options, where)
         names = names_of(features, label)
+        credits = find_credit_columns(schema.names, (image, label))
+        wanted = list(dict.fromkeys([image, label, *credits.names]))
         number = 0
-        for batch in shard.iter_batches(ROWS, columns=[image, label], use_threads=False):
-            columns = batch.to_pydict()
-            for picture, value in zip(columns[image], columns[label], strict=True):
-                text = label_of(value, names, where)
-                yield row_of(f"{address}#{number}", text, picture, split, options)
+        for batch in shard.iter_batches(ROWS, columns=wanted, use_threads=False):
+            for row in batch.to_pylist():
+                text = label_of(row[label], names, where)
+                found = row_of(f"{address}#{number}", text, row[image], split, options)
+                credit = credits.read(with_names(row, features))
+                yield replace(found, credit=credit_in_card(credit, card))
                 number += 1
+
+
+def with_names(row: dict[str, Any], features: Features) -> dict[str, Any]:
+    """Return a row with names in the place of numbers of classes: a licence may be such a one."""
+    row = dict(row)
+    for column, value in row.items():
+        names = names_of(features, column)
+        if value in range(len(names)):
+            row[column] = names[value]
+    return row
 
 
 def row_of(url: str, label: str, picture: Any, split: str, options: HubOptions) -> Found:
@@ -125,7 +141,8 @@ def find_columns(
     image = choose_column(
         images, certain or structures, IMAGES, "image_column", options.image_column, where
     )
-    labels = [name for name, kind in kinds.items() if name != image and holds_labels(kind)]
+    other = {image, find_credit_columns(kinds).licence} - {options.label_column}
+    labels = [name for name, kind in kinds.items() if name not in other and holds_labels(kind)]
     classes = [name for name in labels if types_of[name] == "ClassLabel"]
     label = choose_column(labels, classes, LABELS, "label_column", options.label_column, where)
     return image, label

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import field_validator, model_validator
 
+from pawprint.sources import UNCREDITED, Credit
 from pawprint.sources.splits import UNLABELLED, is_container, meaning_of
 from pawprint.sources.user_tables import ColumnOptions, Split, Splits, pick_split
 
@@ -35,8 +36,8 @@ class LabelOptions(ColumnOptions):
     table's column split. A list of splits shares the pictures out between them by a hash of the
     name. By default, the words that `splits.meaning_of` knows; {}: no folder is a split, and the
     folder that holds a file is its class.
-    file_column, label_column, split_column, group_column: the table's, if they have other names
-    than those of `user_tables`.
+    file_column, label_column, split_column, group_column, licence_column, author_column,
+    page_column: the table's, if they have other names than those of `user_tables` and `licences`.
     """
 
     labels: Literal["parent", "pattern", "table"] = "parent"
@@ -96,6 +97,7 @@ class LabelledFile:
     """A file with what its name, or a table, says of it.
 
     file: relative to the source's folder, with slashes. missing: why there is no such file, or "".
+    credit: whose picture it is.
     """
 
     file: str
@@ -103,3 +105,4 @@ class LabelledFile:
     split: str = ""
     group: str = ""
     missing: str = ""
+    credit: Credit = UNCREDITED

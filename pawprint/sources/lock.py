@@ -12,12 +12,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pawprint.params import StageError
+from pawprint.sources.licences import WITHHELD, normal_licence
 from pawprint.sources.names import check_label
 from pawprint.tables import SPLITS, parse_rows, to_csv, write_bytes
 
 LOCK = Path("data/gathered.csv")
 RAW = Path("data/raw")
-STATUSES = ("ok", "gone", "changed", "not a picture", "refused", "failed", "incomplete")
+ADDED = "gather.added"  # the source of the pictures that join those of any other
+STATUSES = (
+    *("ok", "gone", "changed", "not a picture", "refused", "failed", "incomplete", WITHHELD),
+)
 SHA256 = re.compile(r"[0-9a-f]{64}")
 SOURCE = re.compile(r".+:[0-9a-f]{12}", re.DOTALL)
 ADVICE = "restore the file with `git checkout`, or delete it to search again"
@@ -30,7 +34,7 @@ class Row:
     path: data/raw/LABEL/NAME, "" if there never was a picture; label: its class; url: where it
     comes from; query: the search that found it; sha256, bytes, type: of its content; status: one
     of STATUSES, and reason: why it is not ok; split, group: the user's own; source: the source's
-    name and a hash of what decides what it finds.
+    name and a hash of what decides what it finds; licence, author, page: whose picture it is.
     """
 
     path: str = ""
@@ -45,9 +49,14 @@ class Row:
     split: str = ""
     group: str = ""
     source: str = ""
+    licence: str = ""
+    author: str = ""
+    page: str = ""
 
 
-COLUMNS = tuple(field.name for field in fields(Row))
+ALL_COLUMNS = tuple(field.name for field in fields(Row))
+CREDITS = ("licence", "author", "page")  # in the file only if a row has one of them
+COLUMNS = ALL_COLUMNS[: -len(CREDITS)]
 
 
 def read_lock() -> list[Row]:
@@ -58,19 +67,19 @@ def read_lock() -> list[Row]:
     if not LOCK.exists():
         return []
     table = parse_rows(LOCK.read_bytes(), str(LOCK))
-    if tuple(table.header) != COLUMNS:
+    if tuple(table.header) not in (COLUMNS, ALL_COLUMNS):
         raise StageError(f"{LOCK}, line 1: should be {','.join(COLUMNS)!r}; {ADVICE}")
     if not table.rows:
         raise StageError(f"{LOCK}: it lists no pictures; {ADVICE}")
     rows: list[Row] = []
     hashes: dict[tuple[str, str], str] = {}
     for line, cells in zip(table.lines, table.rows, strict=True):
-        row = _parse_row(dict(zip(COLUMNS, cells, strict=True)), f"{LOCK}, line {line}: ")
+        row = _parse_row(dict(zip(table.header, cells, strict=True)), f"{LOCK}, line {line}: ")
         if hashes.setdefault((row.url, row.label), row.sha256) != row.sha256:
             raise StageError(
                 f"{LOCK}, line {line}: {row.url!r} is listed with two hashes; {ADVICE}"
             )
-        if rows and row.source != rows[0].source:
+        if rows and row.source != rows[0].source and not is_added(row):
             raise StageError(
                 f"{LOCK}, line {line}: its source is {row.source!r}, that of the first row "
                 f"{rows[0].source!r}; {ADVICE}"
@@ -79,19 +88,35 @@ def read_lock() -> list[Row]:
     return rows
 
 
+def is_added(row: Row) -> bool:
+    """Return whether a picture is one of `gather.added`, which are beside any source."""
+    return row.source.startswith(f"{ADDED}:")
+
+
 def write_lock(rows: Iterable[Row], path: Path = LOCK) -> None:
-    """Write the rows so that they survive a power cut."""
-    write_bytes(path, to_csv(COLUMNS, map(astuple, rows)), durable=True)
+    """Write the rows so that they survive a power cut.
+
+    The columns of CREDITS are left out if no row has them, so the lock of a source that says
+    nothing of licences is as it always was.
+    """
+    rows = list(rows)
+    has_credits = any(getattr(row, name) for row in rows for name in CREDITS)
+    columns = ALL_COLUMNS if has_credits else COLUMNS
+    cells = (astuple(row)[: len(columns)] for row in rows)
+    write_bytes(path, to_csv(columns, cells), durable=True)
 
 
 def update_row(row: Row, now: Row | None) -> Row:
     """Return a row of the lock with the status that fetching it again ended in.
 
     now: the row of that fetch; None if the source no longer offers the picture. The hash is kept,
-    so that a picture which comes back is known.
+    so that a picture which comes back is known. A row without one gets that of its first picture.
     """
     if now is None:
         return replace(row, status="gone", reason="the archive no longer holds it")
+    if not row.sha256:
+        came = {name: getattr(now, name) for name in ("path", "sha256", "bytes", "type")}
+        return replace(row, status=now.status, reason=now.reason, **came)
     if now.status != "ok":
         status = "gone" if now.status == "not a picture" else now.status
         return replace(row, status=status, reason=now.reason)
@@ -126,4 +151,5 @@ def _parse_row(cells: dict[str, str], where: str) -> Row:
     if problem:
         raise StageError(f"{where}{problem}; {ADVICE}")
     values: dict[str, Any] = {**cells, "bytes": int(cells["bytes"])}
+    values["licence"] = normal_licence(cells.get("licence", ""))
     return Row(**values)

@@ -15,7 +15,7 @@ from pawprint.params import StageError, check, load_yaml
 from pawprint.pictures.formats import looks_like_picture
 from pawprint.sources import PARTIAL, Found
 from pawprint.sources.download import Downloader
-from pawprint.sources.lock import RAW
+from pawprint.sources.lock import ADDED, RAW
 from pawprint.sources.names import check_label
 
 SOURCES = Path("data/sources")
@@ -68,9 +68,16 @@ class Source:
         wanted: the addresses that the lock lists, if it is followed.
         """
         more: dict[str, Any] = {"archive": (downloader,), "hub": (wanted,)}
-        for item in self.module.find_pictures(self.options, self.root, *more.get(self.kind, ())):
-            check_label(item.label)
-            yield item
+        try:
+            for item in self.module.find_pictures(
+                self.options, self.root, *more.get(self.kind, ())
+            ):
+                check_label(item.label)
+                yield item
+        except StageError as error:
+            if not self.key.startswith(f"{ADDED}:"):
+                raise
+            raise StageError(str(error).replace("gather.path", ADDED)) from None
 
 
 def open_source(name: str, root: Path) -> Source:
@@ -101,14 +108,34 @@ def open_source(name: str, root: Path) -> Source:
     return Source(kind, module, options, root, key)
 
 
-def refuse_own_folders(root: Path) -> None:
-    """Raise StageError if `gather.path` holds what the pipeline writes, or lies inside it."""
+def open_added(root: Path) -> Source | None:
+    """Return the source of the labelled pictures of `gather.added`; None if there are none.
+
+    root: a folder with a folder per class, whatever its name.
+    Raises StageError if it holds what the pipeline writes.
+    """
+    if not root.is_dir():
+        return None
+    refuse_own_folders(root, "gather.added")
+    if not any(each.is_dir() for each in root.iterdir()):
+        return None
+    module = importlib.import_module("pawprint.sources.folder")
+    options = module.FolderOptions(kind="folder", labels="parent", splits={})
+    key = hashlib.sha256(json.dumps(options.model_dump()).encode()).hexdigest()[:12]
+    return Source("folder", module, options, root, f"{ADDED}:{key}")
+
+
+def refuse_own_folders(root: Path, key: str = "gather.path") -> None:
+    """Raise StageError if a folder holds what the pipeline writes, or lies inside it.
+
+    key: of params.yaml, which names the folder.
+    """
     real = Path(os.path.realpath(root))
     for folder in (RAW, PARTIAL, Path("data/images")):
         own = Path(os.path.realpath(folder))
         if real == own or real in own.parents or own in real.parents:
             raise StageError(
-                f"gather.path is '{root}', but {folder}, which the pipeline writes, lies on that "
+                f"{key} is '{root}', but {folder}, which the pipeline writes, lies on that "
                 "path; put your pictures into a folder of their own, such as data/own"
             )
 

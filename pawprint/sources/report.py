@@ -7,6 +7,7 @@ from typing import Any
 
 from pawprint.params import listed
 from pawprint.sources import PARTIAL
+from pawprint.sources.licences import NOT_STATED, WITHHELD
 from pawprint.sources.lock import LOCK, Row, write_lock
 from pawprint.sources.names import A_VIDEO
 from pawprint.tables import counts, write_json
@@ -26,19 +27,22 @@ def write_report(rows: Sequence[Row]) -> None:
 def count_rows(rows: Sequence[Row]) -> dict[str, Any]:
     """Return metrics/gather.json: counts, and the addresses of pictures that are lost.
 
-    not_pictures: why files are not pictures, with counts; absent if there are none.
+    not_pictures: why files are not pictures, with counts; absent if there are none. licences: of
+    the pictures; absent if the source states none.
     """
     good = [row for row in rows if row.status == "ok"]
     lost = {
         status: list(dict.fromkeys(row.url for row in rows if row.sha256 and row.status == status))
         for status in ("gone", "changed", "failed", "refused")
     }
+    licences = counts(row.licence or NOT_STATED for row in good)
     other = counts(row.reason for row in rows if row.status == "not a picture")
     return {
         "pictures": len(good),
         "status": counts(row.status for row in rows),
         "labels": counts(row.label for row in good),
         "queries": counts(row.query for row in good if row.query),
+        **({"licences": licences} if licences.keys() - {NOT_STATED} else {}),
         **({"not_pictures": other} if other else {}),
         "incomplete": [row.reason for row in rows if row.status == "incomplete"],
         **lost,
@@ -51,6 +55,18 @@ def say_videos(rows: Sequence[Row]) -> None:
     if videos:
         plural = "video is" if len(videos) == 1 else "videos are"
         print(f"gather: {len(videos)} {plural} left out: {listed(videos, 3)}", file=sys.stderr)
+
+
+def say_withheld(rows: Sequence[Row]) -> None:
+    """Count on stderr, by licence, the pictures that `gather.licences` leaves out."""
+    numbers = counts(row.licence or NOT_STATED for row in rows if row.status == WITHHELD)
+    if numbers:
+        by_licence = [f"{name} {number}" for name, number in numbers.items()]
+        print(
+            f"gather: gather.licences leaves out {sum(numbers.values())} pictures: "
+            f"{listed(by_licence, 10)}",
+            file=sys.stderr,
+        )
 
 
 def without_empty_classes(rows: Sequence[Row]) -> list[Row]:
@@ -88,15 +104,21 @@ def say_too_few(rows: Sequence[Row], minimum: int, is_remote: bool) -> str:
 
 def _advise(lost: Sequence[Row], minimum: int, is_remote: bool) -> str:
     """Return what can be done about pictures that are missing."""
+    withheld = [row for row in lost if row.status == WITHHELD]
+    others = [row for row in lost if row.status != WITHHELD]
     advice = []
-    if is_remote:
+    if withheld:
+        advice.append("name further licences in gather.licences")
+        if not any(row.licence for row in withheld):
+            advice.append(f"delete {LOCK} to ask the source again, if it states licences")
+    if is_remote and (others or not withheld):
         advice.append("run again if the network was down")
-    elif lost:
+    elif others:
         advice.append("repair these files, or leave them out by `include` in the source's yaml")
         advice.append("set gather.min_per_class: 0 to leave out classes without a picture")
-    else:
+    elif not withheld:
         advice.append("add pictures")
-    if any(row.sha256 for row in lost):
+    if any(row.sha256 for row in others):
         advice += ["restore data/raw with `dvc pull`", f"delete {LOCK} to search again"]
     if minimum > 1:
         advice.append("lower gather.min_per_class")

@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.request import getproxies
@@ -21,6 +22,7 @@ from tqdm import tqdm
 
 from pawprint.params import Params
 from pawprint.sources import PARTIAL, Found
+from pawprint.sources.licences import credit_of
 from pawprint.sources.proxies import split_proxy
 from pawprint.tables import read_json, write_json
 
@@ -57,16 +59,18 @@ def find_pictures(options: SearchOptions, root: Path) -> Iterator[Found]:
     """
     queries = [(label, query) for label, queries in options.classes.items() for query in queries]
     for label, query in tqdm(queries, desc="search", unit="query"):
-        urls, missing = search_query(query, options)
-        for url in urls:
-            yield Found(url, label, query=query)
+        pages, missing = search_query(query, options)
+        for url, page in pages.items():
+            yield Found(url, label, query=query, credit=credit_of(page=page))
         if missing:
             logging.warning("search %r: %s", query, missing)
             yield Found(f"search:{query}", label, query=query, missing=missing, status="incomplete")
 
 
-def search_query(query: str, options: SearchOptions) -> tuple[list[str], str]:
+def search_query(query: str, options: SearchOptions) -> tuple[dict[str, str], str]:
     """Return the addresses found for one query, at most `max_results`, and why they are fewer.
+
+    Each comes with the address of the page that shows the picture, or "".
 
     Full answers are kept in data/gather.partial, so that a question is asked once per gathering.
     """
@@ -75,25 +79,29 @@ def search_query(query: str, options: SearchOptions) -> tuple[list[str], str]:
     name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
     memory = PARTIAL / "search" / f"{name}.json"
     if memory.is_file():
-        return read_json(memory)["urls"], ""
-    urls: list[str] = []
+        found = read_json(memory)["urls"]  # a list, if an older version wrote it
+        return (dict.fromkeys(found, "") if isinstance(found, list) else found), ""
+    pages: dict[str, str] = {}
     engine = DDGS(proxy=_proxy(), timeout=options.timeout)
     page, missing = 1, ""
-    while len(urls) < options.max_results:
+    while len(pages) < options.max_results:
         results, missing = _search_page(engine, query, page, options)
-        fresh = list(dict.fromkeys(str(each.get("image") or "") for each in results))
-        fresh = [url for url in fresh if url and url.isprintable() and url not in urls]
-        if not fresh:
+        before = len(pages)
+        for each in results:
+            url = str(each.get("image") or "")
+            if url and url.isprintable():
+                pages.setdefault(url, str(each.get("url") or ""))
+        if len(pages) == before:
             break
-        urls, page = urls + fresh, page + 1
-    urls = urls[: options.max_results]
+        page += 1
+    pages = dict(islice(pages.items(), options.max_results))
     if missing:
-        found = f"{len(urls)} of {options.max_results} found"
-        return urls, f"{found}, then the search engine refused: {missing}"
-    if not urls:
-        return urls, "the search engine finds nothing"
-    write_json(memory, {"query": query, "urls": urls})
-    return urls, ""
+        said = f"{len(pages)} of {options.max_results} found"
+        return pages, f"{said}, then the search engine refused: {missing}"
+    if not pages:
+        return pages, "the search engine finds nothing"
+    write_json(memory, {"query": query, "urls": pages})
+    return pages, ""
 
 
 def _search_page(

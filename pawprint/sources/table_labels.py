@@ -125,6 +125,7 @@ def _read_rows(
     folder, of_table = path.parent, split_of(path.stem)
     columns = columns_of(table, folder, finder, options)
     splits = read_splits(table, options.split_column, options.given_splits)
+    credits = options.credit_columns(table, (columns.file, columns.label, *columns.classes))
     names = relative_names(table, columns.file, folder)
     labelled, missing = [], []
     for (line, cells), split, name in zip(table.rows, splits, names, strict=True):
@@ -138,7 +139,7 @@ def _read_rows(
             raise StageError(f"{table.where}, line {line}: file or label is empty")
         missing += [file] if problem and label else []
         group = cells.get(columns.group, "")
-        labelled.append(LabelledFile(file, label, word, group, problem))
+        labelled.append(LabelledFile(file, label, word, group, problem, credits.read(cells)))
     _tell_missing(table, labelled, missing, columns)
     return labelled
 

@@ -113,6 +113,7 @@ def read_addresses(path: Path, options: UrlsOptions) -> Iterator[Found]:
     group = table.find(("group", "groups"), options.group_column, "group_column")
     query = table.find(("query",))
     splits = read_splits(table, options.split_column, options.splits)
+    credits = options.credit_columns(table, (column, labels))
     for (number, row), split in zip(table.rows, splits, strict=True):
         label = row[labels] if labels else path.stem
         if not label:
@@ -125,6 +126,7 @@ def read_addresses(path: Path, options: UrlsOptions) -> Iterator[Found]:
             query=row.get(query, ""),
             split=pick_split(split, row[column]),
             group=row.get(group, ""),
+            credit=credits.read(row),
         )
 
 

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from pawprint.params import Params, StageError, listed
+from pawprint.sources.licences import CreditColumns, find_credit_columns
 from pawprint.sources.names import yaml_word
 from pawprint.sources.splits import flag_of, split_of, split_of_flag
 from pawprint.tables import SPLITS, parse_rows
@@ -67,13 +68,20 @@ class ColumnOptions(Params):
 
     added: ClassVar[tuple[str, ...]] = (
         *("file_column", "label_column", "split_column", "group_column"),
+        *("licence_column", "author_column", "page_column"),
     )
     file_column: str = ""
     label_column: str = ""
     split_column: str = ""
     group_column: str = ""
+    licence_column: str = ""
+    author_column: str = ""
+    page_column: str = ""
 
-    @field_validator("file_column", "label_column", "split_column", "group_column")
+    @field_validator(
+        *("file_column", "label_column", "split_column", "group_column"),
+        *("licence_column", "author_column", "page_column"),
+    )
     @classmethod
     def _stripped(cls, value: str) -> str:
         return value.strip()
@@ -83,6 +91,18 @@ class ColumnOptions(Params):
         """Leave out keys that are not given and came later: older yamls keep hash and lock."""
         content: dict[str, Any] = handler(self)
         return {key: value for key, value in content.items() if value or key not in self.added}
+
+    def credit_columns(self, table: "UserTable", but: Sequence[str] = ()) -> CreditColumns:
+        """Return which columns hold licence, author and page: those named here, or by known names.
+
+        but: columns that are something else. Raises StageError if a named one is absent.
+        """
+        found = find_credit_columns(table.columns, but)
+        named = {
+            key: table.find((), getattr(self, f"{key}_column"), f"{key}_column")
+            for key in ("licence", "author", "page")
+        }
+        return replace(found, **{key: name for key, name in named.items() if name})
 
 
 @dataclass(frozen=True)

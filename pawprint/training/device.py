@@ -8,19 +8,22 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.distributed as dist
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
-from pawprint.params import Params, StageError
+from pawprint.compute import EngineParams
+from pawprint.params import StageError
 
 # Pictures that a device computes at a time. On a CPU more are no faster and take more memory.
 AT_A_TIME = {"cpu": 16}
 
 
-class ComputeParams(Params):
+class ComputeParams(EngineParams):
     """The section `compute` of params.yaml, read by every stage that uses torch."""
 
-    device: Literal["auto", "cpu", "cuda"]
+    model_config = ConfigDict(extra="forbid")
+
+    device: Literal["auto", "cpu", "cuda", "mps"]
     threads: int = Field(ge=0)
 
 
@@ -28,16 +31,15 @@ def start(compute: ComputeParams, seed: int) -> torch.device:
     """Choose the device, seed every generator and switch on torch's deterministic algorithms.
 
     Under `torchrun` each process takes the GPU of its own number, if there are any, and joins the
-    others. Raises StageError if `compute.device` is cuda and torch sees no GPU.
+    others; Ray Train has done both. Raises StageError if `compute.device` is a GPU of a kind that
+    torch does not see.
     Source: https://pytorch.org/docs/stable/notes/randomness.html
     """
-    if compute.device == "cuda" and not torch.cuda.is_available():
-        raise StageError(
-            "compute.device is 'cuda', but torch sees no GPU; it should be auto or cpu here"
-        )
-    # the same bytes every time
+    device = choose_device(compute.device)
+
+    # the same bytes every time; on an Apple GPU torch warns if it cannot promise them
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(True, warn_only=device.type == "mps")
     # no operation of ours reads memory it has not written; torch swaps this module for an object
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
@@ -49,15 +51,32 @@ def start(compute: ComputeParams, seed: int) -> torch.device:
     if compute.threads:
         torch.set_num_threads(compute.threads)
 
-    # the device, and the other processes
-    wanted = "cuda" if compute.device == "auto" and torch.cuda.is_available() else compute.device
-    device = torch.device("cpu" if wanted == "auto" else wanted)
+    # the other processes
+    if dist.is_available() and dist.is_initialized():
+        own = torch.cuda.current_device() if device.type == "cuda" else None
+        return device if own is None else torch.device("cuda", own)
     if dist.is_available() and dist.is_torchelastic_launched():
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return device
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Return the device of `compute.device`; auto: an NVIDIA GPU, else an Apple one, else the CPU.
+
+    Raises StageError if torch does not see a GPU of the kind that is wanted.
+    """
+    seen = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not seen.get(wanted, True):
+        raise StageError(
+            f"compute.device is '{wanted}', but torch sees no GPU of this kind; it should be auto "
+            "or cpu here"
+        )
+    if wanted == "auto":
+        wanted = next((kind for kind in ("cuda", "mps") if seen[kind]), "cpu")
+    return torch.device(wanted)
 
 
 def stop() -> None:

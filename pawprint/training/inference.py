@@ -10,6 +10,7 @@ from tqdm import tqdm
 from pawprint.params import StageError
 from pawprint.pictures.batches import Pictures
 from pawprint.training.device import AT_A_TIME
+from pawprint.training.fold import settle
 from pawprint.training.model import Head, body, normalise
 from pawprint.training.stored import ModelConfig
 
@@ -33,8 +34,8 @@ def predict_probabilities(
     Raises StageError if the probabilities are NaN.
     """
 
-    def probabilities(inputs: Tensor) -> Tensor:
-        return model(inputs).softmax(dim=1)
+    def probabilities(asked: nn.Module, inputs: Tensor) -> Tensor:
+        return asked(inputs).softmax(dim=1)
 
     found = run_in_batches(probabilities, model, pictures, config, device, view)
     return refuse_nan(found, "probabilities")
@@ -49,10 +50,7 @@ def compute_features(
     Raises StageError if the features are NaN or infinite.
     """
 
-    def features(inputs: Tensor) -> Tensor:
-        return body(model, inputs)
-
-    return refuse_nan(run_in_batches(features, model, pictures, config, device), "features")
+    return refuse_nan(run_in_batches(body, model, pictures, config, device), "features")
 
 
 @torch.no_grad()
@@ -64,18 +62,17 @@ def describe_pictures(
     A model that does not give its last block's maps has its features in their place, twice.
     Raises StageError if a number is NaN or infinite.
     """
-    timm_model: Any = model
 
-    def look(inputs: Tensor) -> tuple[Tensor, Tensor]:
-        if not hasattr(model, "forward_intermediates"):
-            seen = body(model, inputs)
+    def look(asked: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        if not hasattr(asked, "forward_intermediates"):
+            seen = body(asked, inputs)
             return seen, torch.cat([seen, seen], dim=1)
-        last, (maps,) = timm_model.forward_intermediates(inputs, indices=1)
+        last, (maps,) = asked.forward_intermediates(inputs, indices=1)
         spread, mean = torch.std_mean(maps, dim=(2, 3), correction=0)
-        return timm_model.forward_head(last, pre_logits=True), torch.cat([mean, spread], dim=1)
+        return asked.forward_head(last, pre_logits=True), torch.cat([mean, spread], dim=1)
 
-    def look_twice(inputs: Tensor) -> Tensor:
-        (plain, maps), (mirrored, same) = look(inputs), look(inputs.flip(3))
+    def look_twice(asked: nn.Module, inputs: Tensor) -> Tensor:
+        (plain, maps), (mirrored, same) = look(asked, inputs), look(asked, inputs.flip(3))
         return torch.cat([plain, mirrored, (maps + same) / 2], dim=1)
 
     found = refuse_nan(run_in_batches(look_twice, model, pictures, config, device), "features")
@@ -85,7 +82,7 @@ def describe_pictures(
 
 
 def run_in_batches(
-    compute: Callable[[Tensor], Tensor],
+    compute: Callable[[nn.Module, Tensor], Tensor],
     model: nn.Module,
     pictures: Pictures,
     config: ModelConfig,
@@ -94,17 +91,15 @@ def run_in_batches(
 ) -> Tensor:
     """Return what `compute` gives for normalised batches, joined, float (N, ...) on the CPU.
 
-    The model is in eval mode meanwhile.
+    compute: from a model in eval mode, and inputs, to rows. The model is a faster copy of `model`.
     """
     model = model.to(device).to(memory_format=torch.channels_last)
-    was_training = model.training
-    model.eval()
+    asked, results = None, []
     batches = pictures.split(AT_A_TIME.get(device.type, 128))
-    results = [
-        compute(normalise(view(batch.to(device)), config)).float().cpu()
-        for batch in tqdm(batches, "predict", unit="batch", leave=False)
-    ]
-    model.train(was_training)
+    for batch in tqdm(batches, "predict", unit="batch", leave=False):
+        inputs = normalise(view(batch.to(device)), config)
+        asked = asked or settle(model, inputs.shape[-1]).eval()
+        results.append(compute(asked, inputs).float().cpu())
     return torch.cat(results)
 
 

@@ -366,7 +366,7 @@ def judge(learner: Learner, model: nn.Module) -> Tensor:
     pictures = learner.data.valid
     with torch.no_grad(), autocast(learner.params.precision, learner.device):
         mine = pictures[learner.rank :: learner.world]
-        part = run_in_batches(model, model, mine, learner.config, learner.device)
+        part = run_in_batches(nn.Module.__call__, model, mine, learner.config, learner.device)
     return gather_rows(part, len(pictures), learner.device)
 
 

@@ -4,9 +4,11 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -227,3 +229,38 @@ def test_the_command_imports_no_torch():
     code = "import sys, pawprint.commands.predict, pawprint.commands.serve;"
     code += "sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_the_page_of_reasons_is_one_file_with_its_pictures(folder):
+    export = write_export(folder / "export", explain=True)
+    near = folder / "data/images/red/red_picture.jpg"
+    near.parent.mkdir(parents=True)
+    near.write_bytes(picture("red", form="JPEG"))
+    (folder / "in/<b>.png").write_bytes(b"no picture")
+    words = ("--explain", folder / "why", "--format", "jsonl")
+    done = predict(export, folder / "in", *words)
+    assert done.returncode == 1
+    assert "why/index.html says why" in done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    wrong, red, green = rows
+    assert "error" in wrong
+    assert (red["label"], green["label"]) == ("red", "green")
+    assert red["nearest"][0]["picture"] == "red_picture"
+    assert np.array(red["heat"]).shape == (4, 4)
+    assert "pictures" not in red
+    page = (folder / "why/index.html").read_text()
+    assert "&lt;b&gt;.png" in page
+    assert "<b>.png" not in page
+    # the picture and its map for two files, and the one training picture that is at hand, twice
+    assert page.count('src="data:image/jpeg;base64,') == 6
+    assert not re.findall(r"(?:src|href)=.(?!data:)|url\(|<script", page)
+    for name in ("red_picture", "green_picture"):
+        assert name in page
+
+
+def test_a_model_that_explains_nothing_is_one_line(folder):
+    done = predict(folder / "export", folder / "in", "--explain", folder / "why")
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert "set export.explain: true and run `dvc repro export`" in line
+    assert not (folder / "why").exists()

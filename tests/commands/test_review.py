@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,35 +12,14 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from pawprint.commands.review.api import create_app
+from pawprint.commands.review.shelf import ProjectShelf
 from pawprint.state import read_decisions
 from tests.support.commands import ServerProcess, add_rows
 from tests.support.commands import picture_id as name
 from tests.support.project import ROOT
+from tests.support.review import make_project
 
 FROM_PAGE = {"x-pawprint": "review"}
-
-
-def make_project(root: Path, pictures: int) -> Path:
-    """A project after interpret and clean; every path leads to one of 12 pictures on disk."""
-    splits = ("train", "valid", "test")
-    split, said, errors = (
-        ["path,label,group,split"],
-        ["path,prediction,probability,loss"],
-        ["path,suggestion,score"],
-    )
-    for i in range(pictures):
-        path = f"data/images/{'ab'[i % 2]}/{name(i)}.jpg"
-        split.append(f"{path},{'ab'[i % 2]},{name(i - i % 10 % 2)},{splits[i % 3]}")
-        said.append(f"{path},a,{0.5 + i % 50 / 100},{i % 97 / 10}")
-        errors.append(f"{path},b,{i % 89 / 89}")
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        if i < 12:
-            Image.new("RGB", (90, 60), (i * 20, 120, 200 - i * 10)).save(root / path)
-        else:
-            os.link(root / f"data/images/{'ab'[i % 2]}/{name(i % 2)}.jpg", root / path)
-    for file, lines in (("split", split), ("predictions", said), ("label_errors", errors)):
-        (root / f"data/{file}.csv").write_text("\n".join(lines) + "\n")
-    return root
 
 
 @pytest.fixture
@@ -51,12 +29,28 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(root: Path) -> TestClient:
-    return TestClient(create_app(root, by="ada"), base_url="http://localhost:8008")
+    return TestClient(create_app(ProjectShelf(root), by="ada"), base_url="http://localhost:8008")
 
 
 def decide(client: TestClient, i: int, action: str, label: str = "", **more: object):
-    body = {"image": name(i), "action": action, "label": label, **more}
+    body = {"images": [name(i)], "action": action, "label": label, **more}
     return client.post("/api/decide", json=body, headers=FROM_PAGE)
+
+
+def undo(client: TestClient, change: dict):
+    body = {key: change[key] for key in ("images", "before", "now")}
+    return client.post("/api/undo", json=body, headers=FROM_PAGE)
+
+
+def shown(client: TestClient, **query: object) -> list[dict]:
+    """The pictures of a page, ordered by name unless told."""
+    answer = client.get("/api/pictures", params={"order": "name", "limit": 500, **query})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["pictures"]
+
+
+def by_name(client: TestClient) -> dict[str, dict]:
+    return {picture["image"]: picture for picture in shown(client)}
 
 
 def test_a_decision_is_in_the_file_at_once_sorted_a_row_an_image(client: TestClient, root: Path):
@@ -68,13 +62,13 @@ def test_a_decision_is_in_the_file_at_once_sorted_a_row_an_image(client: TestCli
         f'{name(2)},relabel,b,ada,"a, with a comma"\n'
         f"{name(5)},keep,,ada,\n"
     )
-    assert client.get("/api/state").json()["decisions"][name(2)]["label"] == "b"
+    assert by_name(client)[name(2)]["decision"]["label"] == "b"
 
 
 def test_undo_takes_back_ones_own_decision_and_nobody_elses(client: TestClient, root: Path):
     first = decide(client, 1, "delete").json()
     decide(client, 1, "keep")
-    refused = decide(client, 1, "", expected=first["now"])
+    refused = undo(client, first)
     assert refused.status_code == 409
     assert "decided again elsewhere" in refused.json()["error"]
     assert read_decisions(root / "data/decisions.csv")[name(1)]["action"] == "keep"
@@ -92,8 +86,10 @@ def test_undo_takes_back_ones_own_decision_and_nobody_elses(client: TestClient, 
         ),
         ({"image": name(1), "action": "keep", "note": "a\0b"}, "note should be text"),
         ({"image": name(1), "action": "keep", "note": "\ud800"}, "note should be text"),
-        ({"image": name(1), "action": "keep", "cells": {"a": 1}}, "cells should be text"),
-        ({"image": name(1), "action": "keep", "expected": 1}, "expected should be a decision"),
+        ({"images": name(1), "action": "keep"}, "images should be a list"),
+        ({"images": [name(1), 2], "action": "keep"}, "images should be a list"),
+        ({"images": [name(1), name(99)], "action": "keep"}, "not in data/split.csv"),
+        ({"images": [name(1)] * 10_001, "action": "keep"}, "at most 10,000 pictures at once"),
         ([], "should be a JSON object"),
     ],
 )
@@ -104,6 +100,69 @@ def test_nonsense_is_refused_with_a_reason(
     assert answer.status_code == 400
     assert reason in answer.json()["error"]
     assert not (root / "data/decisions.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"before": {name(1): {"action": 1}}}, "before should hold decisions"),
+        ({"before": {name(1): {"action": "burn"}}}, "before should hold an action"),
+        ({"now": [name(1)]}, "now should hold decisions"),
+        ({"images": [name(99)]}, "not in data/split.csv"),
+    ],
+)
+def test_an_undo_of_nonsense_is_refused_with_a_reason(
+    client: TestClient, root: Path, changes: dict, reason: str
+):
+    answer = undo(client, {"images": [name(1)], "before": {}, "now": {}} | changes)
+    assert answer.status_code == 400
+    assert reason in answer.json()["error"]
+    assert not (root / "data/decisions.csv").exists()
+
+
+def test_several_are_decided_in_one_write_and_undone_together_or_not_at_all(
+    client: TestClient, root: Path
+):
+    path = root / "data/decisions.csv"
+    decide(client, 3, "delete", note="blurred")
+    body = {"images": [name(i) for i in (1, 3, 5)], "action": "relabel", "label": "b"}
+    change = client.post("/api/decide", json=body, headers=FROM_PAGE).json()
+    assert {one["label"] for one in read_decisions(path).values()} == {"b"}
+    assert (change["status"]["decided"], len(change["now"])) == (3, 3)
+    decide(client, 5, "keep")
+    assert undo(client, change).status_code == 409
+    assert len(read_decisions(path)) == 3, "nothing is undone if one of them cannot be"
+    decide(client, 5, "relabel", "b")
+    assert undo(client, change).status_code == 200
+    left = read_decisions(path)
+    assert [(one["image"], one["action"], one["note"]) for one in left.values()] == [
+        (name(3), "delete", "blurred")
+    ]
+
+
+def test_a_page_holds_what_is_asked_for_and_no_more(tmp_path: Path):
+    client = TestClient(
+        create_app(ProjectShelf(make_project(tmp_path, 700))), base_url="http://localhost:8008"
+    )
+    state = client.get("/api/state")
+    assert (state.json()["pictures"], len(state.content) < 3000) == (700, True)
+    query = {"order": "loss", "label": "a", "limit": 40}
+    first = client.get("/api/pictures", params=query).json()
+    second = client.get("/api/pictures", params={**query, "offset": 40}).json()
+    losses = [one["loss"] for one in first["pictures"] + second["pictures"]]
+    assert (first["total"], len(losses)) == (350, 80)
+    assert losses == sorted(losses, reverse=True)
+    assert {one["label"] for one in first["pictures"]} == {"a"}
+    kept = second["pictures"][7]["image"]
+    page = client.get("/api/pictures", params={**query, "keep": kept}).json()
+    assert (page["place"], page["offset"]) == (47, 40)
+    assert len(shown(client, limit=100_000)) == 500
+    assert shown(client, offset=700) == []
+    decide(client, 4, "keep")
+    assert [one["image"] for one in shown(client, show="decided")] == [name(4)]
+    assert len(client.get("/api/names", params={"show": "open"}).json()["images"]) == 699
+    for wrong in ({"order": "beauty"}, {"offset": "-1"}, {"limit": "x"}):
+        assert client.get("/api/pictures", params=wrong).status_code == 400
 
 
 def test_other_sites_can_neither_read_nor_write(client: TestClient, root: Path):
@@ -117,7 +176,9 @@ def test_other_sites_can_neither_read_nor_write(client: TestClient, root: Path):
 
 
 def test_elsewhere_than_loopback_the_token_is_asked_for(root: Path):
-    client = TestClient(create_app(root, token="secret"), base_url="http://192.0.2.1:8008")
+    client = TestClient(
+        create_app(ProjectShelf(root), token="secret"), base_url="http://192.0.2.1:8008"
+    )
     assert client.get("/").status_code == 403
     assert client.get("/?token=wrong").status_code == 403
     assert client.get("/?token=secret").status_code == 200
@@ -133,7 +194,8 @@ def test_the_page_says_what_clean_found_and_how_far_a_picture_lies(client: TestC
         f"data/images/a/{name(0)}.jpg,delete,near duplicate: of {name(2)}\n"
         f"data/images/b/{name(1)}.jpg,delete,decision: blurred\n"
     )
-    first, second, third = client.get("/api/state").json()["pictures"][:3]
+    pictures = by_name(client)
+    first, second, third = (pictures[name(i)] for i in range(3))
     assert (first["distance"], first["finding"]) == (0.75, f"delete, near duplicate: of {name(2)}")
     assert (second["finding"], third["distance"], third["finding"]) == ("", None, "")
 
@@ -164,10 +226,10 @@ def test_the_page_gets_every_fault_of_a_picture_and_what_goes_with_a_whole_class
     assert state["correlations"] == [
         "correlation with brightness: 96 % of a are dark, and 3 % of the others"
     ]
-    fifth = state["pictures"][4]
+    fifth = by_name(client)[name(4)]
     assert (fifth["faults"], fifth["severity"]) == ("blurry, low information", 0.4)
     assert fifth["finding"] == "flag, blurry picture: sharpness 0.10; flag, low information: 0.20"
-    assert (state["pictures"][0]["faults"], state["pictures"][0]["finding"]) == ("", "")
+    assert (by_name(client)[name(0)]["faults"], by_name(client)[name(0)]["finding"]) == ("", "")
 
 
 def test_the_order_picture_faults_shows_the_faulty_ones_the_worst_first(browser, root: Path):
@@ -220,7 +282,7 @@ def test_what_a_spreadsheet_saves_is_understood_and_the_next_click_loses_nothing
     client: TestClient, root: Path, content: bytes
 ):
     (root / "data/decisions.csv").write_bytes(content)
-    assert len(client.get("/api/state").json()["decisions"]) == 5
+    assert client.get("/api/state").json()["decided"] == 5
     assert decide(client, 7, "keep").status_code == 200
     assert (root / "data/decisions.csv").read_text() == "\n".join(
         [HEADER, *FIVE, f"{name(7)},keep,,ada,", ""]
@@ -246,7 +308,8 @@ def test_what_is_not_understood_is_shown_with_its_line_and_written_nowhere(
     (root / "data/decisions.csv").write_bytes(before)
     for answer in (
         client.get("/api/state"),
-        client.get("/api/decisions"),
+        client.get("/api/status"),
+        client.get("/api/pictures"),
         decide(client, 7, "keep"),
         decide(client, 0, ""),
     ):
@@ -263,14 +326,7 @@ def test_columns_that_others_added_are_kept_also_through_an_undo(client: TestCli
     assert read_decisions(path)[name(1)]["seen on"] == "monday"
     cleared = decide(client, 1, "").json()
     assert name(1) not in read_decisions(path)
-    undo = {key: cleared["before"][key] for key in ("action", "label", "by", "note")}
-    cells = {"seen on": cleared["before"]["seen on"]}
-    undone = client.post(
-        "/api/decide",
-        json={"image": name(1), "expected": None, "cells": cells, **undo},
-        headers=FROM_PAGE,
-    )
-    assert undone.json()["now"] == cleared["before"]
+    assert undo(client, cleared).json()["now"] == cleared["before"]
     assert read_decisions(path)[name(1)]["seen on"] == "monday"
 
 

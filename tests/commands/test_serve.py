@@ -19,6 +19,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from benchmarks.serve import Run, memory
+from pawprint.commands.nearest import find_known
 from pawprint.commands.serve.app import Limits, make_app
 from pawprint.exporting.shipped.predict import Classifier
 from pawprint.pictures.formats import SUFFIXES_OF
@@ -87,7 +88,7 @@ def test_other_paths_and_methods_are_refused_as_json_or_page(server):
 
 
 def test_every_answer_carries_security_headers(server):
-    for path in ("/", "/model", "/nowhere", "/serve.js"):
+    for path in ("/", "/model", "/nowhere", "/page.js"):
         headers = httpx.get(server.url + path).headers
         assert headers["x-content-type-options"] == "nosniff"
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
@@ -394,6 +395,10 @@ def test_the_page_shows_and_answers_a_picture_that_the_browser_cannot_show(brows
 
 def test_the_page_takes_a_pasted_and_a_dropped_picture(browser, server):
     page = browser.new_page()
+    # Playwright does not wait until the browser has taken this in, nor does expect_file_chooser;
+    # it has when it answers what is asked after it, here about the page.
+    chosen = {"name": "x", "mimeType": "image/png", "buffer": picture("green")}
+    page.on("filechooser", lambda chooser: chooser.set_files(chosen))
     page.goto(server.url)
     page.get_by_text("red, green or blue?").wait_for()
     send = """([content, how]) => {
@@ -408,8 +413,29 @@ def test_the_page_takes_a_pasted_and_a_dropped_picture(browser, server):
         page.evaluate(send, [list(picture(colour)), how])
         page.locator("#answer", has_text=colour).wait_for()
     # by keyboard alone
-    chosen = {"name": "x", "mimeType": "image/png", "buffer": picture("green")}
-    page.on("filechooser", lambda chooser: chooser.set_files(chosen))
     page.keyboard.press("Tab")
+    page.locator("#choose:focus").wait_for()
     page.keyboard.press("Enter")
     page.locator("#answer", has_text="green").wait_for()
+
+
+def test_answers_say_why_and_show_training_pictures_that_are_at_hand(tmp_path):
+    export = write_export(tmp_path / "export", explain=True)
+    near = tmp_path / "data/images/red/red_picture.jpg"
+    near.parent.mkdir(parents=True)
+    near.write_bytes(picture("red", (300, 200), "JPEG"))
+    (near.parent / "secret.jpg").write_bytes(picture("red"))
+    classifier = Classifier(export)
+    known = find_known(classifier, export)
+    client = TestClient(make_app(classifier, known=known), base_url="http://localhost")
+    answer = client.post("/predict", content=picture("red")).json()
+    assert answer["nearest"][0] == {"picture": "red_picture", "label": "red", "similarity": 1.0}
+    assert max(map(max, answer["heat"])) == 1
+    assert client.get("/model").json()["thumbnails"]
+    shown = client.get("/nearest/red_picture")
+    assert shown.headers["content-type"] == "image/jpeg"
+    with Image.open(io.BytesIO(shown.content)) as image:
+        assert image.size == (144, 144)
+    # one that is not at hand, one of the project that the model does not name, and a way out
+    for name in ("green_picture", "secret", "..%2fsecret", "%2e%2e"):
+        assert client.get(f"/nearest/{name}").status_code == 404

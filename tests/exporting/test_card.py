@@ -1,5 +1,7 @@
 """The model card: short with a thousand classes, and honest about those that nothing measures."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -7,6 +9,7 @@ import pytest
 
 from pawprint.exporting import card
 from pawprint.judging.errors import error_rate
+from pawprint.judging.licences import LicenceCount
 from pawprint.params import load_params
 from pawprint.training.model import ModelConfig
 from pawprint.training.recipe import TrainParams
@@ -17,9 +20,16 @@ from tests.support.project import ROOT
 def root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(card, "dependencies", dict)
+    monkeypatch.setattr(card, "count_licences", lambda paths: (LICENCES[:], DATASETS[:]))
 
 
-def card_of(classes: int, rare: int = 0, pairs: int = 0) -> str:
+LICENCES = [LicenceCount("none stated", 3, 0)]
+DATASETS: list[str] = []
+
+
+def card_of(
+    classes: int, rare: int = 0, pairs: int = 0, recipe: TrainParams | None = None, **more: object
+) -> str:
     """A card of so many classes, of which `rare` only train, with so many confused pairs."""
     names = tuple(f"class {i:04}" for i in range(classes))
     rows = [
@@ -38,9 +48,13 @@ def card_of(classes: int, rare: int = 0, pairs: int = 0) -> str:
         "difference": 1e-6,
         "stranger": none,
         "int8": {},
+        "licence": "",
+        "page": "gradio",
+        "versions": {"gradio": "6.31.0"},
+        **more,
     }
-    split = pd.DataFrame(rows, columns=["label", "split"])
-    return card.model_card(config, load_params("train", TrainParams), split, **figures)
+    split = pd.DataFrame(rows, columns=["label", "split"]).assign(path="")
+    return card.model_card(config, recipe or load_params("train", TrainParams), split, **figures)
 
 
 def test_three_classes_are_named_in_the_first_lines():
@@ -68,3 +82,66 @@ def test_a_few_classes_without_a_test_picture_are_named():
     assert (
         "2 of 5 classes have no test picture: their own error is not measured (class 0000, " in text
     )
+
+
+# --- the front matter, as the Hub's own library reads it ---
+
+
+def data_of(text: str) -> Any:
+    hub = pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
+    return hub.ModelCard(text).data
+
+
+def test_the_front_matter_has_the_test_error_with_its_interval(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(globals(), "DATASETS", ["lab/beans"])
+    data = data_of(card_of(3, licence="cc-by-4.0"))
+    error = error_rate(1, 3)
+    results = {each.metric_type: each.metric_value for each in data.eval_results}
+    assert results == {
+        "accuracy": pytest.approx(2 / 3, abs=1e-6),
+        "error_rate": pytest.approx(1 / 3, abs=1e-6),
+        "error_rate_low": pytest.approx(error["low"], abs=1e-6),
+        "error_rate_high": pytest.approx(error["high"], abs=1e-6),
+    }
+    assert data.eval_results[1].metric_name == "error on 3 test pictures"
+    assert data.eval_results[0].dataset_type == "lab/beans"
+    assert (data.pipeline_tag, data.license, data.datasets) == (
+        "image-classification",
+        "cc-by-4.0",
+        ["lab/beans"],
+    )
+    assert (data.sdk, data.sdk_version, data.app_file) == ("gradio", "6.31.0", "app.py")
+    assert data.python_version == f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def test_what_is_not_known_is_not_guessed():
+    text = card_of(3)
+    data = data_of(text)
+    assert data.license is None
+    assert data.datasets is None
+    assert "states no licence for any of the 3 pictures" in text
+    assert "Whoever made the model states no licence for it." in text
+
+
+def test_the_base_model_is_timms_unless_the_weights_are_others(tmp_path: Path):
+    recipe = load_params("train", TrainParams)
+    none = {"weights": str(tmp_path)}
+    for arch, known in [
+        ("tf_efficientnet_lite0", "timm/tf_efficientnet_lite0.in1k"),
+        ("resnet18", "timm/resnet18.a1_in1k"),
+        ("resnet18.a1_in1k", "timm/resnet18.a1_in1k"),
+    ]:
+        assert card.base_model_of(recipe.model_copy(update={"arch": arch, **none})) == known
+    assert card.base_model_of(recipe.model_copy(update={"pretrained": False, **none})) == ""
+    (tmp_path / "mine.safetensors").touch()
+    mine = recipe.model_copy(update=none)
+    assert card.base_model_of(mine) == ""
+    assert "base_model" not in card_of(3, recipe=mine)
+
+
+def test_licences_are_counted_in_a_table(monkeypatch: pytest.MonkeyPatch):
+    counted = [LicenceCount("cc-by-4.0", 7, 2), LicenceCount("none stated", 2, 0)]
+    monkeypatch.setitem(globals(), "LICENCES", counted)
+    text = card_of(3)
+    assert "| cc-by-4.0 | 7 | 2 |" in text
+    assert "| none stated | 2 | 0 |" in text

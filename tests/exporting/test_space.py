@@ -100,3 +100,24 @@ def test_no_picture_is_answered_calmly(space):
     from gradio_client import Client
 
     assert Client(space, verbose=False).predict(None, api_name="/classify") == {}
+
+
+def test_a_model_that_explains_itself_shows_why(tmp_path):
+    folder = write_export(tmp_path / "export", explain=True)
+    for name in ("app.py", "predict.py"):
+        shutil.copyfile(ROOT / "pawprint/exporting/shipped" / name, folder / name)
+    shutil.copytree(ROOT / "pawprint/pictures", folder / "pictures")
+    (folder / "x.png").write_bytes(picture("red"))
+    code = """
+from app import classify, page
+print([type(each).__name__.lower() for each in page.output_components])
+answer, look, near = classify("x.png")
+print(max(answer, key=answer.get), look.size, near[0], classify(None))
+"""
+    quiet = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=folder, env=quiet, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    parts, answer = done.stdout.splitlines()
+    assert parts == "['label', 'image', 'dataframe']"
+    assert answer == "red (32, 32) ['red', 1.0, 'red_picture'] [None, None, None]"

@@ -1,6 +1,7 @@
 """The report's grids, its confusion matrix and its size."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from pawprint.judging.correlations import Correlation
 from pawprint.judging.errors import BASELINES
 from pawprint.judging.figures import confusion_matrix, most_confused, summarise
+from pawprint.judging.licences import LicenceCount
 from pawprint.judging.picture_faults import Fault
 from pawprint.judging.report import (
     data_address,
@@ -84,13 +86,29 @@ def test_the_report_of_many_classes_has_no_matrix_and_does_not_grow_with_their_s
     assert sizes[300] < 1.2 * sizes[31]
 
 
-def shown_page(tmp_path: Path, faults: list[Fault], correlations: list[Correlation]) -> str:
+def shown_page(
+    tmp_path: Path,
+    faults: list[Fault],
+    correlations: list[Correlation],
+    licences: Sequence[LicenceCount] = (),
+) -> str:
     valid, names = many(3)
     figures = summarise(valid, names)
     baselines = {name: {"error_rate": 0.5} for name in BASELINES}
     valid["path"] = str(tmp_path / "x.jpg")
     Image.new("RGB", (20, 20)).save(tmp_path / "x.jpg")
-    return render(figures, valid, valid.head(0), [], [], baselines, names, faults, correlations)
+    return render(
+        figures, valid, valid.head(0), [], [], baselines, names, faults, correlations, licences
+    )
+
+
+def test_the_report_counts_licences(tmp_path: Path):
+    counted = [LicenceCount("cc-by-4.0", 7, 2), LicenceCount("a<b", 2, 0)]
+    page = shown_page(tmp_path, [], [], counted)
+    assert '<th scope="row">cc-by-4.0</th><td>7</td><td>2</td>' in page
+    assert "a&lt;b" in page
+    page = shown_page(tmp_path, [], [], [LicenceCount("none stated", 9, 0)])
+    assert "states no licence for any of the 9 pictures" in page
 
 
 def test_the_report_shows_the_worst_of_each_fault_and_says_how_many_there_are(tmp_path: Path):

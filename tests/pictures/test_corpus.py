@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageDraw, PngImagePlugin
 
+from pawprint.compute import Engine
 from pawprint.pictures.opening import Preparation, open_picture
 from stages import verify
 from tests.support.phone import DISPLAY_P3, heic
@@ -357,6 +358,6 @@ def test_a_decoder_that_crashes_costs_its_own_picture_only(
             {"path": str(tmp_path / f"{number}.jpg"), "label": "a", "sha256": f"{number:064}"[::-1]}
         )
     how = Preparation(max_size=100, min_size=8, max_pixels=10_000_000)
-    results = list(verify.convert_all(rows, how, quality=90))
+    results = list(verify.convert_all(Engine(), rows, how, quality=90))
     assert [number for number, result in enumerate(results) if "reason" in result] == [5]
     assert "its decoder crashed" in results[5]["detail"]

@@ -50,6 +50,7 @@ def test_ddgs_is_asked_page_by_page_until_there_are_enough(engine: Engine):
     )
     assert [sum(item.label == label for item in items) for label in ("black", "teddy")] == [120, 30]
     assert len({item.url for item in items}) == 150
+    assert {item.credit.page for item in items} == {item.url for item in items}  # as Engine says
     assert {item.query for item in items if item.label == "black"} == {"black bear"}
     first = engine.asked[0]
     assert (first["l"], first["p"], "type:photo" in first["f"]) == ("uk-en", "-1", True)

@@ -13,6 +13,9 @@ import torch
 from PIL import Image
 
 from pawprint.commands.exported import load
+from pawprint.exporting.browser import RUNTIME
+from pawprint.exporting.front import split_front
+from pawprint.exporting.shipped.predict import overlay
 from pawprint.judging.errors import BASELINES, error_rate
 from pawprint.params import StageError, load_params
 from pawprint.tables import read_table, write_json
@@ -87,6 +90,17 @@ def test_the_same_input_gives_the_same_bytes(ready: Project):
         "requirements.txt", "pictures/__init__.py", "pictures/colours.py", "pictures/formats.py",
         "pictures/opening.py", "pictures/square.py",
     }  # fmt: skip
+
+    # the page's versions are exact, and the card agrees with them
+    text = first["requirements.txt"].decode()
+    pinned = dict(line.partition("  #")[0].split("==") for line in text.splitlines())
+    locked = Path("requirements.lock").read_text()
+    assert all(f"\n{name}=={version}" in locked for name, version in pinned.items())
+    front, rest = split_front(first["README.md"].decode(), "README.md")
+    assert front["sdk_version"] == pinned["gradio"]
+    assert "license" not in front
+    assert "base_model" not in front  # random weights have none
+    assert "states no licence for any of the 80 pictures" in rest
 
 
 def test_the_figures_are_those_of_the_exported_graph(ready: Project):
@@ -186,6 +200,10 @@ def test_pictures_of_something_else_are_measured(ready: Project):
 
 
 def test_the_card_is_whole(ready: Project):
+    ready.edit(**{"export.licence": "Apache 2"})
+    with pytest.raises(StageError, match="should be a licence as the Hub spells it"):
+        export.main()
+    ready.edit(**{"export.licence": "apache-2.0"})
     export.main()
     card = Path("export/README.md").read_text()
     for words in (
@@ -239,3 +257,46 @@ def test_the_benchmark_of_scores_runs_on_a_finished_project(ready: Project):
     assert {tuple(row[0].split(maxsplit=1)) for row in rows} == {
         (score, kind) for score in scores for kind in kinds
     }
+
+
+def test_a_model_that_explains_itself_names_training_pictures_in_the_browser_too(
+    ready: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    export.main()
+    before = exported()
+    assert "nearest.json" not in before
+    ready.edit(**{"export.explain": True, "export.page": "browser"})
+    monkeypatch.setattr(export, "find_runtime", lambda: runtime)
+    runtime = tmp_path / "runtime"
+    runtime.mkdir()
+    for name, _ in RUNTIME.values():
+        (runtime / name).touch()
+    export.main()
+    files = exported()
+    assert not set(files) & {"app.py", "requirements.txt"}
+    assert "sdk:" not in files["README.md"].decode()
+    assert "sdk: static" in files["browser/README.md"].decode()
+    for name in ("model.onnx", "model.json", "nearest.json"):
+        assert files[f"browser/{name}"] == files[name]
+    # every file that the page is made of is kept for when there is no network
+    kept = set(json.loads(re.findall("FILES = (.*);", files["browser/sw.js"].decode())[0]))
+    there = {name.removeprefix("browser/") for name in files if name.startswith("browser/")}
+    assert kept == {"./", *there} - {"README.md", "sw.js"}
+    classifier = load(Path("export"))
+    assert classifier.config["explains"] == ["maps", "nearest"]
+    train = read_table("data/cleaned.csv").query("split == 'train'")
+    for path, label in zip(train["path"][:3], train["label"][:3], strict=True):
+        plain = classifier(path)
+        assert set(plain) == {"label", "probability", "none", "none_score", "probabilities"}
+        answer = classifier(path, explain=True)
+        assert {key: answer[key] for key in plain} == plain
+        first, *others = answer["nearest"]
+        assert first["picture"] == Path(path).stem
+        assert first["label"] == label
+        assert first["similarity"] == pytest.approx(1, abs=1e-5)
+        assert len(others) == 4
+        heat = np.array(answer["heat"])
+        assert heat.max() == 1
+        assert heat.min() >= 0
+        look = overlay(classifier.prepare(path), answer["heat"])
+        assert look.size == (64, 64)

@@ -104,9 +104,8 @@ def test_two_processes_train_the_model_of_one(small: Project):
     small.edit(**{"train.freeze_layers": 0.5, "train.blend": "auto"})
     prepare(small)
     train(small, "one")
-    torchrun = "-m torch.distributed.run --standalone --nproc-per-node 2 -m stages.train"
-    done = small.run(sys.executable, *torchrun.split(), *arguments("two"), **ONE_THREAD)
-    assert done.returncode == 0, done.stderr
+    small.edit(**{"compute.workers": 2})
+    done = small.stage("train", *arguments("two"), **ONE_THREAD)
     assert done.stderr.count("at the last epoch") == 1  # only one of them reports and writes
     one, two = (load_file(small.path / f"models/{name}.safetensors") for name in ("one", "two"))
     difference = max(np.abs(one[name] - two[name]).max() for name in one)

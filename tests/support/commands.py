@@ -86,4 +86,4 @@ def add_rows(path: Path, start: int) -> None:
     decisions = Decisions(path)
     for i in range(start, start + 25):
         row = {"image": picture_id(i), "action": "keep", "label": "", "by": "", "note": ""}
-        decisions.change(picture_id(i), row)
+        decisions.change([picture_id(i)], lambda image, old, row=row: row)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pawprint.training.fold import ConvNorm, fold
+from pawprint.training.fold import ConvNorm, fold, settle
 
 
 def trained(arch: str) -> nn.Module:
@@ -63,6 +63,18 @@ def test_the_models_own_layers_names_and_mode_stay():
     assert list(model.state_dict()) == before
     assert not any(isinstance(module, ConvNorm) for module in model.modules())
     assert {id(p) for p in other.parameters()} == {id(p) for p in model.parameters()}
+
+
+@pytest.mark.parametrize("arch", ["test_efficientnet", "tf_mobilenetv3_small_100", "resnet18"])
+def test_a_model_that_only_answers_has_neither_batch_norm_nor_computed_padding(arch):
+    model = trained(arch).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    settled = settle(model, 96).eval()
+    assert model.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert not any(isinstance(module, (ConvNorm, _BatchNorm)) for module in settled.modules())
+    inputs = torch.rand(3, 3, 96, 96, dtype=torch.float64)
+    assert torch.allclose(settled(inputs), model.eval()(inputs), rtol=1e-5, atol=1e-6)
 
 
 class Shared(nn.Module):

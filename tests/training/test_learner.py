@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from pawprint.params import StageError
 from pawprint.training import learner as module
@@ -194,7 +195,7 @@ def test_the_averaged_weights_are_the_model_that_was_judged():
     assert not same(state, learner.model.state_dict())
     model, data = learner.model, learner.data
     with torch.no_grad():
-        logits = run_in_batches(model, model, data.valid, learner.config, CPU)
+        logits = run_in_batches(nn.Module.__call__, model, data.valid, learner.config, CPU)
     loss = learner.loss(logits, data.valid_targets).item()
     assert loss == pytest.approx(rows[-1]["valid_loss"], abs=1e-6)
 

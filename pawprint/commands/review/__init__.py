@@ -10,10 +10,15 @@ import argparse
 import getpass
 import secrets
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from pawprint.commands.review.api import create_app
+from pawprint.commands.review.shelf import ProjectShelf, Shelf, state_of
 from pawprint.commands.web import add_server_arguments, is_loopback, run_server
+from pawprint.params import StageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,12 +33,34 @@ def run(arguments: argparse.Namespace) -> None:
     split = arguments.root / "data/split.csv"
     if not split.is_file():
         sys.exit(f"pawprint: {split} is missing: `dvc repro split` makes it")
+    serve_page(arguments, "review", arguments.root)
+
+
+def serve_page(
+    arguments: argparse.Namespace, name: str, root: Path, shelf: Shelf | None = None
+) -> None:
+    """Serve the page of a command over the project in `root` until stopped.
+
+    shelf: other pictures than those of the project.
+    """
     # whoever can reach another address than loopback must know a secret
     token = "" if is_loopback(arguments.host) else secrets.token_urlsafe(16)
-    app = create_app(arguments.root, token, arguments.by or user_name())
+    shelf = shelf or ProjectShelf(root)
+    app = create_app(shelf, token, arguments.by or user_name())
+    # read the tables while the browser starts
+    threading.Thread(target=read_ahead, args=(shelf,), daemon=True).start()
     query = f"?token={token}" if token else ""
-    quiet = {"log_level": "warning", "access_log": False}
-    run_server(app, "review", arguments.host, arguments.port, query, **quiet)
+    quiet: dict[str, Any] = {"log_level": "warning", "access_log": False}
+    run_server(app, name, arguments.host, arguments.port, query, **quiet)
+
+
+def read_ahead(shelf: Shelf) -> None:
+    """Read what the first page needs; what is not understood is told by the page."""
+    with suppress(StageError, OSError):
+        catalogue = shelf.read()[1]
+        catalogue.arrange(next(iter(catalogue.orders)))
+        state_of(shelf)
+        shelf.features(catalogue)
 
 
 def user_name() -> str:

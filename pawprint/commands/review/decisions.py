@@ -1,11 +1,11 @@
-"""Changing data/decisions.csv: one decision at a time, by however many threads and processes."""
+"""Changing data/decisions.csv: one write at a time, by however many threads and processes."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pawprint.commands.web import RequestRefused
+from pawprint.commands.review.catalogue import version_text
 from pawprint.state import DECISION_COLUMNS, read_decisions, write_decisions
 
 Decision = dict[str, str]
@@ -16,33 +16,47 @@ class Decisions:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.threads = threading.Lock()
+        self.threads, self.reading = threading.Lock(), threading.Lock()
+        self.known: tuple[str, dict[str, Decision]] = ("?", {})
 
     def read(self) -> dict[str, Decision]:
-        """Return the decisions by picture. Raises StageError if the file is not understood."""
-        return read_decisions(self.path)
+        """Return the decisions by picture; they must not be changed.
+
+        They are read again only if the file has changed. Raises StageError if it is not understood.
+        """
+        version = self.version()
+        with self.reading:
+            if version != self.known[0]:
+                self.known = (version, read_decisions(self.path))
+            return self.known[1]
+
+    def version(self) -> str:
+        """Return a text that differs when the file has changed."""
+        return version_text([self.path])
 
     def change(
-        self, image: str, decision: Decision | None, *expected: Decision | None
-    ) -> tuple[Decision | None, Decision | None]:
-        """Set the decision about `image`, or remove it with None; return it before and after.
+        self, images: Sequence[str], decide: Callable[[str, Decision | None], Decision | None]
+    ) -> list[tuple[Decision | None, Decision | None]]:
+        """Set the decisions about some pictures in one write; return each before and after.
 
-        Cells in columns that others added stay, unless `decision` has them.
-        expected: if given, the decision that must still hold, so that an undo takes back nobody
-        else's later one; otherwise RequestRefused (409) is raised. Raises StageError if the file
-        is not understood: it is left as it is.
+        decide: gets a picture and its decision, or None, and returns the new one, or None to remove
+        it; what it raises leaves the file as it is. Cells in columns that others added stay, unless
+        the new decision has them. Raises StageError if the file is not understood.
         """
         with self.lock():
-            decisions = self.read()
-            before = decisions.pop(image, None)
-            if expected and known_cells(before) != known_cells(expected[0]):
-                raise RequestRefused(409, f"{image} was decided again elsewhere; nothing is undone")
-            after = None
-            if decision is not None:
-                after = decisions[image] = {**(before or {}), **decision}
+            decisions = read_decisions(self.path)
+            before = {image: decisions.get(image) for image in images}
+            after: dict[str, Decision | None] = {}
+            for image, old in before.items():
+                new = decide(image, old)
+                after[image] = None if new is None else {**(old or {}), **new}
+            for image, decision in after.items():
+                decisions.pop(image, None)
+                if decision is not None:
+                    decisions[image] = decision
             if after != before:
                 write_decisions(decisions, self.path)
-            return before, after
+            return [(before[image], after[image]) for image in images]
 
     @contextmanager
     def lock(self) -> Iterator[None]:

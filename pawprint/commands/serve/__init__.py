@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pawprint.commands.answers import Keeper, Log, model_id
 from pawprint.commands.exported import add_runtime, load
+from pawprint.commands.nearest import find_known
 from pawprint.commands.serve.app import Limits, Record, make_app
 from pawprint.commands.web import Access, add_server_arguments, between, is_loopback, run_server
 
@@ -94,5 +95,6 @@ def run(arguments: argparse.Namespace) -> None:
         "card": card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
         "keeps_pictures": bool(arguments.keep_images),
     }
-    app = make_app(classifier, limits, access, records, about)
+    known = find_known(classifier, arguments.export)
+    app = make_app(classifier, limits, access, records, about, known)
     run_server(app, "serve", arguments.host, arguments.port)

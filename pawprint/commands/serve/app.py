@@ -1,4 +1,7 @@
-"""The application of `pawprint serve`: /, /predict, /preview, /healthz, /model and /metrics."""
+"""The application of `pawprint serve`: /, /predict, /preview, /healthz, /model and /metrics.
+
+If the model explains itself, answers say why, and /nearest/NAME shows training pictures.
+"""
 
 import asyncio
 import hashlib
@@ -8,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from PIL import Image
@@ -26,9 +30,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from pawprint.commands.nearest import thumbnail
 from pawprint.commands.serve.bodies import Bodies, picture_in
-from pawprint.commands.web import Access, Guard, RequestRefused, answer_refused, page_routes
+from pawprint.commands.web import PAGES, Access, Guard, RequestRefused, answer_refused, file_routes
 from pawprint.compute import cores
+from pawprint.exporting.shipped import PAGE
 from pawprint.exporting.shipped.predict import Classifier
 from pawprint.pictures.formats import FORMATS, SUFFIXES_OF
 from pawprint.pictures.opening import Unusable, open_picture
@@ -59,15 +65,20 @@ def make_app(
     access: Access | None = None,
     records: Sequence[Record] = (),
     about: Mapping[str, object] | None = None,
+    known: Mapping[str, Path] | None = None,
 ) -> ASGIApp:
     """Return the application.
 
     records: what writes answers down; if one cannot, the client has its answer all the same, and
-    it is counted. about: what /model says beside the model's own configuration.
+    it is counted. about: what /model says beside the model's own configuration. known: files of the
+    training pictures that are at hand, by name.
     """
     limits = limits or Limits()
-    service = Service(classifier, limits, records)
-    said = {**classifier.config, "max_bytes": limits.content, **(about or {})}
+    service = Service(classifier, limits, records, known or {})
+    said = {**classifier.config, "max_bytes": limits.content, "thumbnails": bool(known)}
+    said |= about or {}
+    page = {"/": PAGE / "index.html", "/ask.js": PAGES / "ask.js"}
+    page |= {f"/{name}": PAGE / name for name in ("page.css", "page.js")}
 
     async def model(request: Request) -> Response:
         return JSONResponse(said)
@@ -81,7 +92,8 @@ def make_app(
         Route("/metrics", service.metrics),
         Route("/healthz", healthz),
         Route("/model", model),
-        *page_routes("serve"),
+        Route("/nearest/{name}", service.nearest),
+        *file_routes(page),
     ]
     handlers: dict[Any, Any] = {
         HTTPException: answer_http_error,
@@ -94,8 +106,15 @@ def make_app(
 class Service:
     """Asks the model about pictures, several at a time, and counts what it does."""
 
-    def __init__(self, classifier: Classifier, limits: Limits, records: Sequence[Record]) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        limits: Limits,
+        records: Sequence[Record],
+        known: Mapping[str, Path],
+    ) -> None:
         self.classifier, self.limits, self.records = classifier, limits, records
+        self.known = known
         self.bodies = Bodies(limits.queue * limits.content)
         self.pool = ThreadPoolExecutor(cores(), "predict")
         self.waiting = 0  # pictures in the pool and before it
@@ -134,6 +153,18 @@ class Service:
     async def preview(self, request: Request) -> Response:
         """Answer with a small JPEG of the picture, for a browser that cannot show its format."""
         content = await self.work(request, self.shrink)
+        return Response(content, media_type="image/jpeg")
+
+    async def nearest(self, request: Request) -> Response:
+        """Answer with the thumbnail of a training picture."""
+        path = self.known.get(request.path_params["name"])
+        if path is None:
+            raise RequestRefused(404, "there is no such training picture")
+        loop = asyncio.get_running_loop()
+        try:
+            content = await loop.run_in_executor(self.pool, thumbnail, path)
+        except Unusable:
+            raise RequestRefused(404, "this training picture cannot be read") from None
         return Response(content, media_type="image/jpeg")
 
     async def answer(self, request: Request) -> Answer:
@@ -194,7 +225,7 @@ def classify(classifier: Classifier, content: bytes, most_pixels: int) -> tuple[
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         # a JPEG with several pictures inside is an MPO
         suffix, *_ = SUFFIXES_OF.get(image.format or "", (".jpg",))
-    return classifier.classify([prepared])[0], suffix
+    return classifier.classify([prepared], explain=True)[0], suffix
 
 
 def refusal(why: Unusable, most_pixels: int) -> RequestRefused:

@@ -28,6 +28,8 @@ else:  # beside the model, in an exported folder
 
 Picture = str | Path | io.BytesIO | Image.Image
 SHOWN = 5  # of the classes, the likeliest first
+# colours of a map from cold to hot, red, green and blue, evenly spaced
+HEAT = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
 
 
 class Classifier:
@@ -47,6 +49,10 @@ class Classifier:
         self.session = onnxruntime.InferenceSession(
             folder / "model.onnx", options, providers=["CPUExecutionProvider"]
         )
+        # what the model can say about an answer: maps, nearest, both or nothing
+        self.explains = set(self.config.get("explains", []))
+        near = folder / "nearest.json"
+        self.known = json.loads(near.read_text(encoding="utf-8")) if self.explains else {}
 
     def prepare(self, picture: Picture, max_pixels: int = 0) -> np.ndarray:
         """Return a picture as the model takes it, uint8 (size, size, 3).
@@ -60,29 +66,79 @@ class Classifier:
         square = to_square(image, config["size"], config["resize"], config["interpolation"])
         return np.asarray(square)
 
-    def classify(self, prepared: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+    def classify(
+        self, prepared: Sequence[np.ndarray], explain: bool = False
+    ) -> list[dict[str, Any]]:
         """Return an answer for each prepared picture.
 
         It holds label, probability, none (whether it is none of the classes), none_score (how much
-        so), and the probabilities of all classes.
+        so), and the probabilities of all classes. explain: whether it also says why, as far as the
+        model can; see `reasons`.
         """
         wanted = {"pictures": np.stack(prepared)}
-        probabilities, scores = self.session.run(["probabilities", "none_score"], wanted)
+        why = self.explains if explain else set()
+        names = ["maps"] * ("maps" in why) + ["nearest", "similarity"] * ("nearest" in why)
+        found = self.session.run(["probabilities", "none_score", *names], wanted)
+        probabilities, scores, *_ = found
+        reasons = dict(zip(names, found[2:], strict=True))
         answers = []
-        for row, score in zip(probabilities.tolist(), scores.tolist(), strict=True):
+        rows = zip(probabilities.tolist(), scores.tolist(), strict=True)
+        for i, (row, score) in enumerate(rows):
             chances = dict(zip(self.config["classes"], row, strict=True))
             label = max(chances, key=lambda name: chances[name])
-            found = {
+            said = {
                 "label": label,
                 "probability": chances[label],
                 "none": score > self.config["none_threshold"],
             }
-            answers.append({**found, "none_score": score, "probabilities": chances})
+            said = {**said, "none_score": score, "probabilities": chances}
+            if reasons:
+                said |= self.reasons({name: rows[i] for name, rows in reasons.items()}, label)
+            answers.append(said)
         return answers
 
-    def __call__(self, picture: Picture) -> dict[str, Any]:
-        """Return the answer about one picture. Raises Unusable; see `prepare`."""
-        return self.classify([self.prepare(picture)])[0]
+    def reasons(self, outputs: dict[str, np.ndarray], label: str) -> dict[str, Any]:
+        """Return why the model gave a label.
+
+        heat: h lists of w numbers, how much each part of the square picture speaks for the label, 1
+        for the part that does most, 0 where nothing does. nearest: the training pictures most like
+        this one, the likest first: picture (the name of its file in data/images), label, similarity
+        (the cosine of their features). outputs: of the graph, for one picture.
+        """
+        said: dict[str, Any] = {}
+        if "maps" in outputs:
+            heat = np.maximum(outputs["maps"][self.config["classes"].index(label)], 0)
+            said["heat"] = (heat / max(float(heat.max()), 1e-12)).round(4).tolist()
+        said["nearest"] = [
+            {
+                "picture": self.known["pictures"][row],
+                "label": self.known["labels"][row],
+                "similarity": cosine,
+            }
+            for row, cosine in zip(
+                outputs["nearest"].tolist(), outputs["similarity"].tolist(), strict=True
+            )
+        ]
+        return said
+
+    def __call__(self, picture: Picture, explain: bool = False) -> dict[str, Any]:
+        """Return the answer about one picture. Raises Unusable; see `prepare` and `classify`."""
+        return self.classify([self.prepare(picture)], explain)[0]
+
+
+def overlay(square: np.ndarray, heat: Sequence[Sequence[float]]) -> Image.Image:
+    """Lay heat over a prepared picture, uint8 (size, size, 3): cold is dark, hot is coloured.
+
+    heat: as `Classifier.reasons` gives it.
+    """
+    size = square.shape[1], square.shape[0]
+    small = Image.fromarray((np.asarray(heat) * 255).round().astype(np.uint8))
+    level = np.asarray(small.resize(size, Image.Resampling.BICUBIC)) / 255
+    stops = np.linspace(0, 1, len(HEAT))
+    channels = np.transpose(HEAT)
+    colour = np.stack([np.interp(level, stops, channel) for channel in channels], axis=-1)
+    share = 0.25 + 0.4 * level[..., None]
+    return Image.fromarray((square * (1 - share) + colour * share).astype(np.uint8))
 
 
 def main(names: Sequence[str]) -> int:

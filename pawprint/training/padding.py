@@ -1,9 +1,9 @@
-"""Padding as TensorFlow's "SAME" does it, in numbers that are known when the graph is written.
+"""Padding as TensorFlow's "SAME" does it, in numbers that are known before a picture is seen.
 
 Such layers of timm compute their padding from the size of what comes in. Traced for batches of any
 number, that stays in the graph: ten small nodes and a copy of the picture before each convolution.
-An exported graph takes pictures of one size, so the padding is a constant, which onnxruntime makes
-part of the convolution.
+An exported graph and a model that only answers take pictures of one size, so the padding is a
+constant, which onnxruntime makes part of the convolution.
 """
 
 import copy

@@ -10,8 +10,8 @@ from timm.layers.std_conv import ScaledStdConv2dSame, StdConv2dSame
 from torch import nn
 
 from pawprint.exporting.graph import ExportGraph, check_onnx, run_onnx, to_onnx
-from pawprint.exporting.padding import with_constant_pads
 from pawprint.training.model import Head, build
+from pawprint.training.padding import with_constant_pads
 from pawprint.training.stored import ModelConfig
 
 FAMILIES = {

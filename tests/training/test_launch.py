@@ -1,0 +1,48 @@
+"""How many processes of this machine share a training."""
+
+import pytest
+import torch
+
+from pawprint.params import StageError
+from pawprint.training.device import ComputeParams, choose_device
+from pawprint.training.launch import processes_wanted
+
+
+@pytest.mark.parametrize(
+    ("gpus", "params", "most", "count"),
+    [
+        (0, {}, 9, 1),
+        (4, {}, 9, 4),
+        (4, {}, 3, 3),  # a batch, or the valid split, has no more pictures
+        (4, {"workers": 2}, 9, 2),
+        (4, {"workers": 8}, 9, 4),
+        (4, {"device": "cpu"}, 9, 1),
+        (0, {"workers": 2}, 9, 2),
+    ],
+)
+def test_all_gpus_are_used_unless_params_say_otherwise(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, params: dict, most: int, count: int
+):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    compute = ComputeParams(**{"device": "auto", "threads": 0, **params})
+    assert processes_wanted(compute, most) == count
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")  # one of several already
+    assert processes_wanted(compute, most) == 1
+
+
+@pytest.mark.parametrize(("cuda", "device"), [(False, "mps"), (True, "cuda")])
+def test_an_apple_gpu_is_taken_if_there_is_no_other(monkeypatch, cuda: bool, device: str):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_device("auto").type == device
+    assert choose_device("mps").type == "mps"
+    assert choose_device("cpu").type == "cpu"
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_without_the_gpu_that_is_wanted_the_line_names_the_param(monkeypatch, kind: str):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert choose_device("auto").type == "cpu"
+    with pytest.raises(StageError, match=f"compute.device is '{kind}'.* should be auto or cpu"):
+        choose_device(kind)
