@@ -148,11 +148,11 @@ class CreditColumns:
         return [name for name in (self.licence, self.author, self.page) if name]
 
     def read(self, cells: Mapping[str, Any]) -> Credit:
-        """Return what a row's cells say."""
-        licence, author, page = (
+        """Return what a row's cells say; only texts and numbers say something."""
+        values = [
             cells.get(name) if name else "" for name in (self.licence, self.author, self.page)
-        )
-        return credit_of(licence, author, page)
+        ]
+        return credit_of(*(each if isinstance(each, (str, int, float)) else "" for each in values))
 
 
 def find_credit_columns(columns: Iterable[str], but: Iterable[str] = ()) -> CreditColumns:

@@ -110,7 +110,7 @@ def _advise(lost: Sequence[Row], minimum: int, is_remote: bool) -> str:
     if withheld:
         advice.append("name further licences in gather.licences")
         if not any(row.licence for row in withheld):
-            advice.append(f"delete {LOCK} to ask the source for licences")
+            advice.append(f"delete {LOCK} to ask the source again, if it states licences")
     if is_remote and (others or not withheld):
         advice.append("run again if the network was down")
     elif others:

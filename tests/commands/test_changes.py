@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -31,7 +32,7 @@ stages:
 """
 
 
-def answers(wrong: int, label: str = "cat", losses: float = 1.0) -> pd.DataFrame:
+def answers(wrong: int, label: str = "cat") -> pd.DataFrame:
     """Twenty valid pictures, of which the first ones are taken for dogs; picture 0 is the worst."""
     rows = [
         {
@@ -40,7 +41,7 @@ def answers(wrong: int, label: str = "cat", losses: float = 1.0) -> pd.DataFrame
             "split": "valid",
             "prediction": "dog" if i < wrong else label,
             "probability": "0.9",
-            "loss": f"{losses * (20 - i)}",
+            "loss": f"{20.0 - i}",
         }
         for i in range(20)
     ]
@@ -287,6 +288,15 @@ def test_what_one_commit_does_not_have_is_a_line_and_the_other_is_shown():
     assert "McNemar" not in text
     empty = comment((bare, bare), {}, {})
     assert empty.count("at neither commit") == 3
+
+
+def test_the_top_losses_are_those_of_either_commit_in_the_order_of_the_second():
+    base, head = side("a", 2), side("b", 2)
+    other_way = head.answers.assign(loss=head.answers["loss"].tolist()[::-1])
+    text = comment((base, replace(head, answers=other_way.iloc[1:])), {}, {})
+    shown = [line.split("<code>")[1][:16] for line in text.splitlines() if "%, loss" in line]
+    assert shown == [f"{i:016x}" for i in [*range(19, 0, -1), 0]]
+    assert "dog</code> 90 %, loss 20.00 | - |" in text  # picture 0 is not in the second
 
 
 def test_metrics_that_did_not_change_are_said_to_be_the_same():

@@ -53,6 +53,7 @@ def test_columns_are_known_by_many_names():
     found = find_credit_columns(columns)
     assert (found.licence, found.author, found.page) == ("License", "Author", "OriginalLandingURL")
     assert find_credit_columns(["file", "author"], ["author"]).names == []
+    assert find_credit_columns(["license"]).read({"license": {"id": 4}}) == Credit()
 
 
 # --- the lock ---
@@ -207,3 +208,25 @@ def test_a_lock_is_followed_whatever_licences_are_named_later(tmp_path: Path):
         name_licences(world, "[]")
         world.run_here()
         assert world.table() == later
+
+
+def test_an_older_lock_is_followed_as_it_is(tmp_path: Path):
+    with Server({f"/{i}": picture(i) for i in range(2)}) as server:
+        world = World(tmp_path / "project")
+        lines = [f"{server.base}/{i},{'ab'[i]},CC0" for i in range(2)]
+        world.write("data/own/t.csv", "\n".join(["url,label,license", *lines]) + "\n")
+        world.use({"kind": "urls"})
+        world.run_here()
+        lock = world.path / LOCK
+        older = [line.rsplit(",", 3)[0] for line in lock.read_text().splitlines()]
+        lock.write_text("\n".join(older) + "\n")
+        before = lock.read_bytes()
+        (world.path / world.table()[0]["path"]).unlink()
+        world.run_here()
+        assert lock.read_bytes() == before
+        assert len(list((world.path / "data/raw").rglob("*.jpg"))) == 2
+        name_licences(world, "[cc0]")
+        message = world.refuse()
+        assert "(withheld: no licence is stated)" in message
+        assert "delete data/gathered.csv to ask the source again" in message
+        assert lock.read_bytes() == before
