@@ -292,7 +292,7 @@ def explain(copy: Path) -> None:
     do([sys.executable, "-m", "stages.export"], copy)
     do([*pawprint(), "predict", "--explain", "why", "export", str(one_picture(copy))], copy)
     with opened((copy / "why/index.html").as_uri()) as page:
-        shoot("explain", page, copy)
+        shoot("explain", page, copy, 600)
 
 
 def suggest(copy: Path) -> None:
@@ -318,7 +318,7 @@ def licences(copy: Path) -> None:
     wanted = params.replace("licences: []", "licences: [cc-by, cc0]")
     (copy / "params.yaml").write_text(wanted, encoding="utf-8")
     commands = ["head -n 4 photos/labels.csv", "grep licences: params.yaml"]
-    commands += ["dvc repro --quiet gather", "grep withheld data/gathered.csv | cut -d , -f 2,8,9"]
+    commands += ["dvc repro --quiet gather", "grep withheld data/gathered.csv | cut -d , -f 2,8-11"]
     terminal("licences", copy, commands)
 
 
