@@ -10,6 +10,7 @@
     python -m benchmarks.serve     `pawprint serve` under load
     python -m benchmarks.none_of_these    scores that tell pictures of something else apart
     python -m benchmarks.suggest    labels that `pawprint suggest` chooses, beside labels by chance
+    python -m benchmarks.review    the page of `pawprint review` with 100,000 pictures
     python -m benchmarks.scale     every stage and DVC itself on 25,000 pictures
     python -m benchmarks.dvc_files    DVC itself on 100,000 small files, with each kind of link
     python -m benchmarks.busy      one training on quiet cores and beside a busy process

@@ -16,22 +16,24 @@ How they are found: label_errors.py, picture_faults.py and correlations.py in pa
 
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from pawprint.judging.compression import compress_directions, compress_standardised
 from pawprint.judging.correlations import STRONG, Correlation, find_correlations, strongest
 from pawprint.judging.label_errors import judge_labels
-from pawprint.judging.near_duplicates import hamming, to_bits
+from pawprint.judging.near_duplicates import find_originals
+from pawprint.judging.nearest import INDEXED
 from pawprint.judging.picture_faults import list_faults, read_properties
 from pawprint.params import Params, StageError, listed, load_params, run_stage
 from pawprint.pictures import picture_name
 from pawprint.state import DECISIONS, SplitParams, read_decisions
 from pawprint.tables import counts, read_table, write_json, write_table
-from pawprint.training.features import KINDS, read_features
+from pawprint.training.features import KINDS, FeatureRows
 from pawprint.training.recipe import SeedParams
 from pawprint.watch import Watch
 
@@ -77,11 +79,12 @@ def main() -> None:
     decisions = read_decisions(classes=sorted(table["label"].unique()))
     findings = apply(table, decided(table, decisions))
     rows = table[(table["split"] != "test") & (table["action"] != "delete")]
-    plain, mirrored, maps = (read_features(rows["path"].tolist(), kind) for kind in KINDS)
+    last, maps, turned = read_seen(rows["path"].tolist())
     judged = judge_labels(
         rows,
-        (plain.astype(np.float64) + mirrored) / 2,
-        maps.astype(np.float64),
+        last,
+        maps,
+        turned=turned,
         folds=params.folds,
         threshold=params.threshold,
         odd=params.odd,
@@ -124,6 +127,38 @@ def main() -> None:
     watch.refuse_changes()
 
 
+def read_seen(paths: list[str], most: int = INDEXED) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Return what the head and the last block see of the pictures, (N, F) and (N, C).
+
+    Of more than `most` pictures both are cut to their main directions, which is said by a True.
+    """
+    stored = FeatureRows(paths)
+
+    def last() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for where, rows in stored.blocks(*KINDS[:2]):
+            plain, mirrored = (rows[kind] for kind in KINDS[:2])
+            yield where, (plain.astype(np.float64) + mirrored) / 2
+
+    def maps() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for where, rows in stored.blocks(KINDS[2]):
+            yield where, rows[KINDS[2]].astype(np.float64)
+
+    if len(paths) > most:
+        directions = compress_directions(last, len(paths))
+        return directions, compress_standardised(maps, len(paths)), True
+    return put_together(last(), len(paths)), put_together(maps(), len(paths)), False
+
+
+def put_together(blocks: Iterable[tuple[np.ndarray, np.ndarray]], count: int) -> np.ndarray:
+    """Return the rows of all blocks, (count, F), each in its place."""
+    whole = np.empty((0, 0))
+    for where, rows in blocks:
+        if not whole.size:
+            whole = np.empty((count, rows.shape[1]))
+        whole[where] = rows
+    return whole
+
+
 def kinds(findings: Iterable[Finding]) -> dict[str, int]:
     """Return how many findings there are of each kind, which is how their reasons begin."""
     return counts(finding.reason.split(":")[0] for finding in findings)
@@ -147,12 +182,16 @@ def apply(table: pd.DataFrame, findings: list[Finding]) -> list[Finding]:
     """
     open_ = set(table.loc[table["action"] == "", "path"])
     findings = [finding for finding in findings if finding.path in open_]
-    rows = dict(zip(table["path"], table.index, strict=True))
-    for finding in findings:
-        if finding.action != "flag":
-            table.loc[rows[finding.path], ["action", "reason"]] = [finding.action, finding.reason]
-        if finding.action == "relabel":
-            table.loc[rows[finding.path], "label"] = finding.label
+    written = {each.path: each for each in findings if each.action != "flag"}
+    columns = {name: table[name].tolist() for name in ("action", "reason", "label")}
+    for i, path in enumerate(table["path"]):
+        if path in written:
+            finding = written[path]
+            columns["action"][i], columns["reason"][i] = finding.action, finding.reason
+            if finding.action == "relabel":
+                columns["label"][i] = finding.label
+    for name, values in columns.items():
+        table[name] = values
     return findings
 
 
@@ -174,11 +213,13 @@ def spare_last(table: pd.DataFrame, findings: list[Finding]) -> list[Finding]:
     """
     stay = table[table["action"] != "delete"]
     left = Counter(zip(stay["label"], stay["split"], strict=True))
-    undecided = stay[stay["action"] == ""].set_index("path")
+    undecided = {
+        row.path: (row.label, row.split) for row in stay[stay["action"] == ""].itertuples()
+    }
     spared = []
     for finding in findings:
-        if finding.action != "flag" and finding.path in undecided.index:
-            cell = tuple(undecided.loc[finding.path, ["label", "split"]])
+        if finding.action != "flag" and finding.path in undecided:
+            cell = undecided[finding.path]
             left[cell] -= 1
             if not left[cell]:
                 left[cell] = 1
@@ -199,23 +240,21 @@ def near_duplicates(
     cannot say which. A `group` of the user's own holds pictures that belong together, not copies:
     they are compared by their hashes too.
     """
-    found = []
     left = table[table["action"] != "delete"]
     repeated = left[left.duplicated(["group", "split"], keep=False)]
-    for _, rows in repeated.groupby(["group", "split"]):
-        originals: list = []
-        for row in rows.sort_values("path").itertuples():
-            kept = to_bits([hashes[each.path] for each in originals])
-            near = hamming(kept, to_bits([hashes[row.path]])[0]) <= distance
-            if not near.any():
-                originals.append(row)
-                continue
-            of = originals[int(near.argmax())]
-            same_label = row.label == of.label
-            dropped = params.near_duplicates == "drop" and row.split == "train" and same_label
-            reason = f"near duplicate: of {of.image}"
-            reason += "" if same_label else f", a {of.label}"
-            found.append(Finding(row.path, "delete" if dropped else "flag", "", reason))
+    rows = list(repeated.sort_values(["group", "split", "path"]).itertuples())
+    sets = [f"{row.split} {row.group}" for row in rows]
+    originals = find_originals([hashes[row.path] for row in rows], sets, distance)
+    found = []
+    for i, row in enumerate(rows):
+        of = rows[originals[i]]
+        if of is row:
+            continue
+        same_label = row.label == of.label
+        dropped = params.near_duplicates == "drop" and row.split == "train" and same_label
+        reason = f"near duplicate: of {of.image}"
+        reason += "" if same_label else f", a {of.label}"
+        found.append(Finding(row.path, "delete" if dropped else "flag", "", reason))
     return found
 
 

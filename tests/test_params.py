@@ -2,6 +2,7 @@
 
 import pytest
 
+from pawprint.compute import EngineParams
 from pawprint.params import StageError, load_params, load_yaml
 from pawprint.training.recipe import TrainParams
 from stages.gather import GatherParams
@@ -46,6 +47,17 @@ def test_a_bad_value_is_named_in_one_line(project: Project, stage, key, value, w
         sorted(path for path in project.path.rglob("*") if "__pycache__" not in path.parts)
         == before
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [("workers", [0, -1, 1.5, "all", True, None]), ("gpus_per_worker", [-1, "one", None])],
+)
+def test_an_impossible_number_of_workers_is_refused(project: Project, key: str, values: list):
+    for value in values:
+        project.edit(**{f"compute.{key}": value})
+        with pytest.raises(StageError, match=rf"compute\.{key} is .*; it should be auto, or a"):
+            load_params("compute", EngineParams, project.path / "params.yaml")
 
 
 @pytest.mark.parametrize("lr", [0, -1, 11, "fast", True, None, [0.1]])

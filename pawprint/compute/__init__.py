@@ -9,60 +9,18 @@ and pictures are the same bytes.
 Ray is imported only if it is chosen.
 """
 
-import math
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
-from pathlib import Path
-from typing import Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field
+from pawprint.compute.engine import AHEAD, Engine, EngineParams, cores
+from pawprint.params import StageError
 
-from pawprint.params import Params, StageError
+__all__ = ["AHEAD", "CHOICE", "WORKERS", "Engine", "EngineParams", "cores", "open_engine"]
 
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of CPU per period, of a container
 CHOICE = "PAWPRINT_ENGINE"  # the environment variable that overrules compute.engine
 WORKERS = "PAWPRINT_WORKERS"  # that overrules compute.workers
-AHEAD = 32  # items that may be under way in threads before the first of them is used
-
-I = TypeVar("I")  # noqa: E741  an item
-R = TypeVar("R")  # its result
 
 
-class EngineParams(Params):
-    """The keys of the section `compute` of params.yaml that say where the work is done.
-
-    They change no result, so no stage of dvc.yaml depends on them.
-    """
-
-    model_config = ConfigDict(extra="ignore")
-
-    engine: Literal["local", "ray"] = "local"
-    address: str = Field(default="auto", min_length=1)
-    workers: Literal["auto"] | int = "auto"
-    gpus_per_worker: Literal["auto"] | float = "auto"
-
-    def count(self, most: int) -> int:
-        """Return the number of workers: that of `workers`, and never more than `most`."""
-        return most if self.workers == "auto" else min(self.workers, most)
-
-
-def cores() -> int:
-    """Return how many cores this process may use; in a container fewer than the machine has."""
-    count = os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        count = len(os.sched_getaffinity(0))
-    try:
-        quota, period = QUOTA.read_text().split()
-        return max(1, min(count, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no such file, or "max": no limit
-        return count
-
-
-def open_engine(params: EngineParams, asked: str | None = None) -> "Engine":
+def open_engine(params: EngineParams, asked: str | None = None) -> Engine:
     """Return what the work is done with; a cluster is connected to when it is first used.
 
     asked: what a command line names, which overrules $PAWPRINT_ENGINE, which overrules params.
@@ -76,95 +34,8 @@ def open_engine(params: EngineParams, asked: str | None = None) -> "Engine":
     from pawprint.compute.cluster import RayEngine
 
     number = os.environ.get(WORKERS, "")
-    return RayEngine(params.model_copy(update={"workers": int(number)}) if number else params)
-
-
-def no_files(_: object) -> Sequence[str]:
-    """Return no paths: of a function that reads, or writes, no file."""
-    return ()
-
-
-class Engine:
-    """This machine."""
-
-    is_remote = False
-
-    def has_gpus(self) -> bool:
-        """Return whether a cluster's workers have GPUs."""
-        return False
-
-    def count_workers(self) -> int:
-        """Return how many workers there are: none but this machine."""
-        return 1
-
-    def map(
-        self,
-        work: Callable[[I], R],
-        items: Iterable[I],
-        *,
-        pool: Literal["here", "threads", "processes"],
-        chunk: int = 1,
-        reads: Callable[[I], Sequence[str]] = no_files,
-        writes: Callable[[R], Sequence[str]] = no_files,
-        crashed: Callable[[], R] | None = None,
-        together: int = 64,
-        on_gpu: bool = False,
-        cpus: float = 1,
-    ) -> Iterator[R]:
-        """Yield what `work` returns for each item, in order.
-
-        work, reads, writes: for processes and clusters, functions that pickle takes. pool: where
-        work runs on this machine, in processes `chunk` items at a time. reads: the files, relative
-        to the working folder, that work opens for an item. writes: those that it has written for a
-        result. crashed: the result of an item that ends its process; without it, that is an
-        error. together: items that a worker of a cluster takes at a time, at most. on_gpu: a worker
-        of a cluster uses a GPU, if there are any. cpus: what part of a CPU it is counted for.
-        """
-        items = list(items) if pool == "processes" else items
-        if pool == "processes" and isinstance(items, list):
-            return map_in_processes(work, items, chunk, crashed)
-        if pool == "threads":
-            return map_in_threads(work, items)
-        return map(work, items)
-
-
-def map_in_processes(
-    work: Callable[[I], R], items: list[I], chunk: int, crashed: Callable[[], R] | None
-) -> Iterator[R]:
-    """Yield the results, in order, of all cores; that of an item which ends its process too."""
-    done = 0
-    try:
-        with ProcessPoolExecutor(cores()) as pool:
-            for result in pool.map(work, items, chunksize=chunk):
-                yield result
-                done += 1
-    except BrokenProcessPool:
-        if crashed is None:
-            raise
-        for item in items[done:]:  # one by one, to know which it was
-            try:
-                with ProcessPoolExecutor(1) as alone:
-                    yield alone.submit(work, item).result()
-            except BrokenProcessPool:
-                yield crashed()
-
-
-def map_in_threads(work: Callable[[I], R], items: Iterable[I]) -> Iterator[R]:
-    """Yield the results, in order, of a thread per core; AHEAD of them wait to be used at most."""
-    remaining = iter(items)
-    with ThreadPoolExecutor(cores()) as pool:
-        under_way = deque(pool.submit(work, item) for item in islice(remaining, AHEAD))
-        while under_way:
-            yield under_way.popleft().result()
-            under_way.extend(pool.submit(work, item) for item in islice(remaining, 1))
-
-
-def bytes_of(paths: Iterable[str]) -> dict[str, bytes]:
-    """Return the contents of files by path; a file that is not there is left out."""
-    found: dict[str, Any] = {}
-    for path in paths:
-        try:
-            found[path] = Path(path).read_bytes()
-        except FileNotFoundError:  # whoever opens it says so, there as here
-            continue
-    return found
+    if not number:
+        return RayEngine(params)
+    if not number.isdecimal() or int(number) < 1:
+        raise StageError(f"{WORKERS} is {number!r}; it should be a whole number from 1 on")
+    return RayEngine(params.model_copy(update={"workers": int(number)}))

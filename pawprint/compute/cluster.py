@@ -33,7 +33,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from pawprint.compute import Engine, EngineParams, bytes_of, no_files, versions
+import pawprint.compute.versions as versions
+from pawprint.compute.engine import Engine, EngineParams, bytes_of, no_files
 from pawprint.params import StageError
 
 BATCH_BYTES = 1 << 24  # of files that travel together, unless one alone is larger

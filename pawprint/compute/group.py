@@ -15,12 +15,12 @@ import os
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pawprint.compute import bytes_of
 from pawprint.compute.cluster import (
     BATCH_BYTES,
     RETRIES,
@@ -35,9 +35,11 @@ from pawprint.compute.cluster import (
     versions_here,
     write,
 )
+from pawprint.compute.engine import bytes_of
 from pawprint.params import StageError
 
 MOMENT = 0.5  # seconds between two looks for a new checkpoint
+NOTICED = 30.0  # seconds in which Ray notices that a node is gone
 
 Piece = list[tuple[str, int, bytes]]  # parts of files: path, offset, content
 
@@ -94,6 +96,7 @@ def train_on_cluster(
     engine.connect()
     import ray
 
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "120")
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
     _, content = pack((work,))
     pieces = [ray.put(piece) for piece in cut(reads)]
@@ -119,10 +122,18 @@ def train_on_cluster(
                 print(line, file=sys.stderr)
             Path(checkpoint).unlink(missing_ok=True)
             return
+        wait_for_news(engine, shape)
     raise StageError(
         f"the workers of the training were lost {RETRIES} times ({reason}); a rerun goes on from "
         "the last checkpoint"
     )
+
+
+def wait_for_news(engine: RayEngine, shape: Shape) -> None:
+    """Wait until Ray knows that a node is gone, if that was why a group failed."""
+    until = time.monotonic() + NOTICED
+    while time.monotonic() < until and len(engine.places(shape.gpus)) >= shape.workers:
+        time.sleep(MOMENT)
 
 
 def shape_of(engine: RayEngine, most: int, on_gpu: bool) -> Shape:
@@ -159,6 +170,7 @@ def fit(settings: dict[str, Any], shape: Shape) -> str:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
+    once: dict[str, Any] = {"max_failures": 0, "controller_failure_limit": 0}
     resources = {"CPU": shape.cpus, **({"GPU": shape.gpus} if shape.gpus else {})}
     with tempfile.TemporaryDirectory(prefix="pawprint-train-") as folder:
         trainer = TorchTrainer(
@@ -169,7 +181,7 @@ def fit(settings: dict[str, Any], shape: Shape) -> str:
                 use_gpu=bool(shape.gpus),
                 resources_per_worker=resources,
             ),
-            run_config=RunConfig(storage_path=folder, failure_config=FailureConfig(max_failures=0)),
+            run_config=RunConfig(storage_path=folder, failure_config=FailureConfig(**once)),
         )
         try:
             trainer.fit()

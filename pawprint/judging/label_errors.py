@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
-from sklearn import config_context
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
+from pawprint.judging.nearest import nearest_distances
 from pawprint.params import StageError
 
 # drawings of the folds; fewer if they would judge more than MANY pictures, each of FEW classes
@@ -32,12 +31,13 @@ def judge_labels(
     threshold: float,
     odd: float,
     seed: int,
+    turned: bool = False,
 ) -> pd.DataFrame:
     """Return how likely each label is wrong, one row per picture, the lowest score first.
 
     rows: columns path, label, group and split, N of them; last: what the head sees (N, F); maps:
     figures of the last block's maps (N, 2 C); folds, threshold, odd: as in `CleanParams`; seed: of
-    the folds.
+    the folds; turned: both are cut to their main directions already, see compression.py.
     Columns: path, label, split, suggestion, probability, score, issue, suspected, distance, odd.
     score: the label's probability out of fold, 0 to 1 (cleanlab's self-confidence); probability:
     the suggestion's; issue: cleanlab's confident learning finds one, or it is suspected;
@@ -49,7 +49,7 @@ def judge_labels(
         raise StageError("fewer than two classes are left in train and valid; gather more")
     target, groups = rows["label"].map(classes.index).to_numpy(), rows["group"].to_numpy()
 
-    probabilities = out_of_fold(maps, target, groups, folds, seed)
+    probabilities = out_of_fold(maps, target, groups, folds, seed, turned)
     best = probabilities.argmax(axis=1)
     sure = probabilities[np.arange(len(rows)), best]
     suspected = (best != target) & (sure >= threshold)
@@ -70,7 +70,12 @@ def judge_labels(
 
 
 def out_of_fold(
-    seen: np.ndarray, target: np.ndarray, groups: np.ndarray, folds: int, seed: int
+    seen: np.ndarray,
+    target: np.ndarray,
+    groups: np.ndarray,
+    folds: int,
+    seed: int,
+    turned: bool = False,
 ) -> np.ndarray:
     """Return probabilities (N, classes) by linear models fitted without the picture and its group.
 
@@ -86,10 +91,9 @@ def out_of_fold(
     work = len(target) * max(1, own.shape[1] // FEW)
     draws = int(np.clip(MANY // work, 1, DRAWS))
 
-    # turn the features: no more columns than pictures, and the same to a linear model
-    scaled = StandardScaler().fit_transform(seen) / np.sqrt(seen.shape[1])
-    left, singular, _ = np.linalg.svd(scaled, full_matrices=False)
-    turned = left * singular
+    parts = [split_folds(target, groups, folds, seed + draw) for draw in range(draws)]
+    if not turned:
+        seen = turn(seen)
 
     # judge twice: the second time a picture counts as much as the first judge believed its label,
     # so that wrong labels teach less
@@ -97,19 +101,29 @@ def out_of_fold(
     for _ in range(2):
         probabilities = np.zeros(own.shape)
         judged = np.ones(len(target), dtype=bool)
-        for draw in range(draws):
-            for fit, ask in split_folds(target, groups, folds, seed + draw):
+        for drawn in parts:
+            for fit, ask in drawn:
                 known = np.unique(target[fit])
                 judged[ask] &= np.isin(target[ask], known) & (len(known) > 1)
                 if len(known) < 2:
                     continue
                 linear = LogisticRegression(C=20, max_iter=1000)
-                linear.fit(turned[fit], target[fit], weight[fit])
+                linear.fit(seen[fit], target[fit], weight[fit])
                 cells = np.ix_(ask, linear.classes_)
-                probabilities[cells] += linear.predict_proba(turned[ask]) / draws
+                probabilities[cells] += linear.predict_proba(seen[ask]) / draws
         probabilities[~judged] = own[~judged]
         weight = probabilities[np.arange(len(target)), target] / probabilities.max(axis=1)
     return probabilities
+
+
+def turn(seen: np.ndarray) -> np.ndarray:
+    """Return features (N, F) standardised and turned, (N, min(N, F)).
+
+    There are no more columns than pictures, and to a linear model they are the same.
+    """
+    scaled = StandardScaler().fit_transform(seen) / np.sqrt(seen.shape[1])
+    left, singular, _ = np.linalg.svd(scaled, full_matrices=False)
+    return left * singular
 
 
 def split_folds(
@@ -138,8 +152,6 @@ def odd_ones_out(
     if len(reference) < 2:
         return np.zeros(len(seen)), np.zeros(len(seen), dtype=bool)
     count = min(neighbours + 1, len(reference))
-    nearest = NearestNeighbors(n_neighbors=count, metric="cosine").fit(reference)
-    with config_context(working_memory=64):  # MB of distances at a time
-        distance = nearest.kneighbors(seen)[0][:, 1:].mean(axis=1)
+    distance = nearest_distances(seen, reference, count)[:, 1:].mean(axis=1)
     spread = 1.4826 * np.median(np.abs(distance - np.median(distance)))
     return distance, distance > np.median(distance) + threshold * max(spread, 1e-6)

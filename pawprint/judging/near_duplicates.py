@@ -176,7 +176,7 @@ def _compare(
 
     Once most are one group, only the others are compared, with all.
     """
-    rows = max(1, BLOCK // len(members))
+    rows = max(1, BLOCK // max(1, len(members)))
     rest, with_all = members, False
     while len(rest):
         if groups is not None:

@@ -68,9 +68,16 @@ class Source:
         wanted: the addresses that the lock lists, if it is followed.
         """
         more: dict[str, Any] = {"archive": (downloader,), "hub": (wanted,)}
-        for item in self.module.find_pictures(self.options, self.root, *more.get(self.kind, ())):
-            check_label(item.label)
-            yield item
+        try:
+            for item in self.module.find_pictures(
+                self.options, self.root, *more.get(self.kind, ())
+            ):
+                check_label(item.label)
+                yield item
+        except StageError as error:
+            if not self.key.startswith(f"{ADDED}:"):
+                raise
+            raise StageError(str(error).replace("gather.path", ADDED)) from None
 
 
 def open_source(name: str, root: Path) -> Source:
@@ -107,9 +114,11 @@ def open_added(root: Path) -> Source | None:
     root: a folder with a folder per class, whatever its name.
     Raises StageError if it holds what the pipeline writes.
     """
-    if not root.is_dir() or not any(each.is_dir() for each in root.iterdir()):
+    if not root.is_dir():
         return None
     refuse_own_folders(root, "gather.added")
+    if not any(each.is_dir() for each in root.iterdir()):
+        return None
     module = importlib.import_module("pawprint.sources.folder")
     options = module.FolderOptions(kind="folder", labels="parent", splits={})
     key = hashlib.sha256(json.dumps(options.model_dump()).encode()).hexdigest()[:12]

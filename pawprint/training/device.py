@@ -35,21 +35,11 @@ def start(compute: ComputeParams, seed: int) -> torch.device:
     torch does not see.
     Source: https://pytorch.org/docs/stable/notes/randomness.html
     """
-    seen = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not seen.get(compute.device, True):
-        raise StageError(
-            f"compute.device is '{compute.device}', but torch sees no GPU of this kind; it should "
-            "be auto or cpu here"
-        )
-    # the device
-    wanted = compute.device
-    if wanted == "auto":
-        wanted = next((kind for kind in ("cuda", "mps") if seen[kind]), "cpu")
-    device = torch.device(wanted)
+    device = choose_device(compute.device)
 
     # the same bytes every time; on an Apple GPU torch warns if it cannot promise them
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=wanted == "mps")
+    torch.use_deterministic_algorithms(True, warn_only=device.type == "mps")
     # no operation of ours reads memory it has not written; torch swaps this module for an object
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
@@ -63,13 +53,30 @@ def start(compute: ComputeParams, seed: int) -> torch.device:
 
     # the other processes
     if dist.is_available() and dist.is_initialized():
-        return torch.device("cuda", torch.cuda.current_device()) if wanted == "cuda" else device
+        own = torch.cuda.current_device() if device.type == "cuda" else None
+        return device if own is None else torch.device("cuda", own)
     if dist.is_available() and dist.is_torchelastic_launched():
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return device
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Return the device of `compute.device`; auto: an NVIDIA GPU, else an Apple one, else the CPU.
+
+    Raises StageError if torch does not see a GPU of the kind that is wanted.
+    """
+    seen = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not seen.get(wanted, True):
+        raise StageError(
+            f"compute.device is '{wanted}', but torch sees no GPU of this kind; it should be auto "
+            "or cpu here"
+        )
+    if wanted == "auto":
+        wanted = next((kind for kind in ("cuda", "mps") if seen[kind]), "cpu")
+    return torch.device(wanted)
 
 
 def stop() -> None:

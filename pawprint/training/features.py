@@ -16,8 +16,9 @@ the pictures. The format: https://huggingface.co/docs/safetensors. This module i
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -82,36 +83,58 @@ def read_features(paths: Sequence[str], kind: str, body: str = "") -> np.ndarray
     Raises StageError if the file is missing or damaged, or made from other pictures or another
     body.
     """
-    again = "`dvc repro features` makes it again"
-    known = read_table(IMAGES)["path"].tolist()
-    try:
-        with safe_open(FEATURES, framework="np") as file:
-            about = file.metadata() or {}
-            if about.get("rows") != hash_rows(known) or (body and about.get("body") != body):
-                raise StageError(f"{FEATURES} was made from other pictures or weights: {again}")
-            stored = file.get_slice(kind)
-            return pick(stored, known, paths)
-    except FileNotFoundError:
-        raise StageError(f"{FEATURES} is missing: `dvc repro features` makes it") from None
-    except SafetensorError:
-        raise StageError(f"{FEATURES} is damaged: {again}") from None
-
-
-def pick(stored: object, known: list[str], paths: Sequence[str]) -> np.ndarray:
-    """Return the rows of `paths` of a slice of the file, whose rows are `known`."""
-    count, columns = stored.get_shape()  # type: ignore[attr-defined]
-    where = {path: i for i, path in enumerate(known)}
-    missing = next((path for path in paths if path not in where), None)
-    if missing is not None:
-        raise StageError(f"{IMAGES} does not list {missing}; run `dvc repro`")
-    wanted = np.array([where[path] for path in paths], dtype=np.int64)
-    found = np.empty((len(paths), columns), dtype=np.float32)
-    for start in range(0, count, AT_A_TIME):
-        here = np.flatnonzero((wanted >= start) & (wanted < start + AT_A_TIME))
-        if len(here):
-            rows = stored[start : min(start + AT_A_TIME, count)]  # type: ignore[index]
-            found[here] = rows[wanted[here] - start]
+    found = np.empty((0, 0), dtype=np.float32)
+    for where, rows in FeatureRows(paths, body).blocks(kind):
+        if found.shape[1] != rows[kind].shape[1]:
+            found = np.empty((len(paths), rows[kind].shape[1]), dtype=np.float32)
+        found[where] = rows[kind]
     return found
+
+
+class FeatureRows:
+    """The rows of `paths` in the file; data/images.csv is read once for all of them.
+
+    paths, body: as for `read_features`. Raises StageError likewise.
+    """
+
+    def __init__(self, paths: Sequence[str], body: str = "") -> None:
+        known = read_table(IMAGES)["path"].tolist()
+        self.body, self.hash = body, hash_rows(known)
+        where = {path: i for i, path in enumerate(known)}
+        self.missing = next((path for path in paths if path not in where), None)
+        self.rows = np.array([where.get(path, -1) for path in paths], dtype=np.int64)
+
+    def blocks(self, *kinds: str) -> Iterator[tuple[np.ndarray, Rows]]:
+        """Yield indexes of `paths`, (n,), and their rows of each kind, until all have come once.
+
+        They come in the order of the file. Without paths, one block comes that is empty.
+        """
+        again = "`dvc repro features` makes it again"
+        try:
+            with safe_open(FEATURES, framework="np") as file:
+                about = file.metadata() or {}
+                if about.get("rows") != self.hash or (self.body and about.get("body") != self.body):
+                    raise StageError(f"{FEATURES} was made from other pictures or weights: {again}")
+                if self.missing is not None:
+                    raise StageError(f"{IMAGES} does not list {self.missing}; run `dvc repro`")
+                yield from self._read({kind: file.get_slice(kind) for kind in kinds})
+        except FileNotFoundError:
+            raise StageError(f"{FEATURES} is missing: `dvc repro features` makes it") from None
+        except SafetensorError:
+            raise StageError(f"{FEATURES} is damaged: {again}") from None
+
+    def _read(self, stored: dict[str, Any]) -> Iterator[tuple[np.ndarray, Rows]]:
+        """Yield the blocks; stored: the slice of the file of each kind."""
+        order = np.argsort(self.rows, kind="stable")
+        ordered = self.rows[order]
+        block = ordered // AT_A_TIME
+        for here in np.split(order, np.flatnonzero(np.diff(block)) + 1):
+            start = int(self.rows[here[0]]) // AT_A_TIME * AT_A_TIME if len(here) else 0
+            found = {}
+            for kind, rows in stored.items():
+                part = rows[start : min(start + AT_A_TIME, rows.get_shape()[0])]
+                found[kind] = part[self.rows[here] - start]
+            yield here, found
 
 
 def hash_rows(paths: Iterable[str]) -> str:

@@ -21,10 +21,12 @@ class Experiments:
 
     def __init__(self, wrong: dict[str, list[int]]) -> None:
         self.wrong, self.asked, self.returncode = wrong, [], 0
+        self.environments: list[dict[str, str]] = []
         self.stdout = open(os.devnull, "rb")  # noqa: SIM115
 
     def start(self, command: list[str], **options: object) -> "Experiments":
         self.asked.append(command)
+        self.environments.append(options["env"])
         arch = command[command.index("--set-param") + 1].removeprefix("train.arch=")
         self.returncode = int(arch not in self.wrong)
         return self
@@ -112,6 +114,28 @@ def test_without_seeds_the_seed_is_that_of_params_yaml(experiments: Experiments)
     assert "seeds" not in row
     assert (row["valid_error"], row["valid_pictures"]) == ("0.1", "50")
     assert not Path("compare/seeds.csv").exists()
+
+
+def test_side_by_side_on_a_cluster_they_give_the_same_table(
+    experiments: Experiments, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    assert compare.compare_trained(["resnet18", "resnet34"], 3) == 0
+    alone = [Path(f"compare/{name}.csv").read_bytes() for name in ("compare", "seeds")]
+    assert not any("PAWPRINT_ENGINE" in each for each in experiments.environments)
+    experiments.environments.clear()
+    assert compare.compare_trained(["resnet18", "resnet34"], 3, together=4) == 0
+    assert [Path(f"compare/{name}.csv").read_bytes() for name in ("compare", "seeds")] == alone
+    assert len(experiments.environments) == 6
+    for each in experiments.environments:  # one worker for each
+        assert (each["PAWPRINT_ENGINE"], each["PAWPRINT_WORKERS"]) == ("ray", "1")
+
+
+def test_without_a_cluster_compare_says_so_in_one_line(tmp_path: Path, monkeypatch):
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("compute:\n  address: 127.0.0.1:1\n")
+    with pytest.raises(SystemExit, match=r"pawprint: compute\.address: no Ray cluster answers"):
+        compare.count_workers()
 
 
 @pytest.mark.parametrize("number", ["1", "0", "-2", "two", "2.5"])

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -18,31 +17,9 @@ from pawprint.state import read_decisions
 from tests.support.commands import ServerProcess, add_rows
 from tests.support.commands import picture_id as name
 from tests.support.project import ROOT
+from tests.support.review import make_project
 
 FROM_PAGE = {"x-pawprint": "review"}
-
-
-def make_project(root: Path, pictures: int) -> Path:
-    """A project after interpret and clean; every path leads to one of 12 pictures on disk."""
-    splits = ("train", "valid", "test")
-    split, said, errors = (
-        ["path,label,group,split"],
-        ["path,prediction,probability,loss"],
-        ["path,suggestion,score"],
-    )
-    for i in range(pictures):
-        path = f"data/images/{'ab'[i % 2]}/{name(i)}.jpg"
-        split.append(f"{path},{'ab'[i % 2]},{name(i - i % 10 % 2)},{splits[i % 3]}")
-        said.append(f"{path},a,{0.5 + i % 50 / 100},{i % 97 / 10}")
-        errors.append(f"{path},b,{i % 89 / 89}")
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        if i < 12:
-            Image.new("RGB", (90, 60), (i * 20, 120, 200 - i * 10)).save(root / path)
-        else:
-            os.link(root / f"data/images/{'ab'[i % 2]}/{name(i % 2)}.jpg", root / path)
-    for file, lines in (("split", split), ("predictions", said), ("label_errors", errors)):
-        (root / f"data/{file}.csv").write_text("\n".join(lines) + "\n")
-    return root
 
 
 @pytest.fixture

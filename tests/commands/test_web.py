@@ -13,6 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from pawprint.commands.review.api import create_app
+from pawprint.commands.review.shelf import ProjectShelf
 from pawprint.commands.serve import PROBES
 from pawprint.commands.serve.app import make_app
 from pawprint.commands.web import HEADERS, Access, host_name, is_loopback, listen
@@ -229,7 +230,7 @@ def test_a_client_that_sends_half_of_its_headers_is_dropped(export: Path):
 
 def test_both_pages_have_the_look_of_the_report(classifier: Classifier, tmp_path: Path):
     theme = (ROOT / "pawprint/judging/theme.css").read_text()
-    review = TestClient(create_app(tmp_path), base_url="http://localhost")
+    review = TestClient(create_app(ProjectShelf(tmp_path)), base_url="http://localhost")
     for page in (client(classifier), review):
         assert page.get("/theme.css").text == theme
         assert '<link rel="stylesheet" href="theme.css">' in page.get("/").text

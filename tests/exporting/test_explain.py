@@ -10,7 +10,7 @@ import torch
 
 from pawprint.exporting.explain import find_maps
 from pawprint.exporting.graph import ExportGraph, check_explanations, to_onnx
-from tests.exporting.test_padding import graph_of
+from tests.training.test_padding import graph_of
 
 EXACT = {
     "resnet18": 64,

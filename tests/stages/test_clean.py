@@ -196,7 +196,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         )
 
     monkeypatch.setattr(clean, "judge_labels", judge)
-    monkeypatch.setattr(clean, "read_features", lambda paths, kind: np.zeros((len(paths), 1)))
+    monkeypatch.setattr(clean, "read_seen", lambda paths: (None, None, False))
     return tmp_path
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pawprint.params import StageError
-from pawprint.training.device import ComputeParams, start
+from pawprint.training.device import ComputeParams, choose_device
 from pawprint.training.launch import processes_wanted
 
 
@@ -34,17 +34,15 @@ def test_all_gpus_are_used_unless_params_say_otherwise(
 def test_an_apple_gpu_is_taken_if_there_is_no_other(monkeypatch, cuda: bool, device: str):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
-    try:
-        assert start(ComputeParams(device="auto", threads=0), seed=0).type == device
-        assert torch.is_deterministic_algorithms_warn_only_enabled() == (device == "mps")
-        assert start(ComputeParams(device="mps", threads=0), seed=0).type == "mps"
-    finally:
-        torch.use_deterministic_algorithms(deterministic)
-        torch.set_num_threads(threads)
+    assert choose_device("auto").type == device
+    assert choose_device("mps").type == "mps"
+    assert choose_device("cpu").type == "cpu"
 
 
-@pytest.mark.skipif(torch.backends.mps.is_available(), reason="an Apple GPU is here")
-def test_without_an_apple_gpu_the_line_names_the_param():
-    with pytest.raises(StageError, match=r"compute\.device is 'mps', but torch sees no GPU"):
-        start(ComputeParams(device="mps", threads=0), seed=0)
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_without_the_gpu_that_is_wanted_the_line_names_the_param(monkeypatch, kind: str):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert choose_device("auto").type == "cpu"
+    with pytest.raises(StageError, match=f"compute.device is '{kind}'.* should be auto or cpu"):
+        choose_device(kind)

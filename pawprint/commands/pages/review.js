@@ -13,6 +13,7 @@ let picked = new Set(), anchor = null; // names of the selected pictures; where 
 const history_ = JSON.parse(sessionStorage.getItem("undo") || "[]");
 let sending = Promise.resolve();
 let broken = true; // nothing is loaded, or a file is not understood
+let arranging = Promise.resolve(), waiting = 0; // lists that are on their way: keys wait for them
 
 async function call(path, body) {
   const options = body ? { method: "POST", body: JSON.stringify(body), headers: { "x-pawprint": "review" } } : {};
@@ -36,7 +37,13 @@ const targets = () => (picked.size ? [...picked] : focused() ? [focused().image]
 // --- pages of pictures ---
 
 // Ask for the list again, as after another filter or a decision; the picture `keep` stays the chosen one if it is in it.
-async function arrange(keep) {
+function arrange(keep) {
+  waiting++;
+  arranging = fetchList(keep).finally(() => waiting--);
+  return arranging;
+}
+
+async function fetchList(keep) {
   const now = ++generation;
   $("classwide").textContent = state.correlations.join(". ");
   $("classwide").hidden = $("order").value !== "faults" || !state.correlations.length;
@@ -247,7 +254,6 @@ function fill(tile, picture, i, row) {
   tile.setAttribute("aria-setsize", list.total);
   caption.textContent = [picture.label, picture.split].filter(Boolean).join(" · ");
   figures.textContent = picture.figure;
-  tile.setAttribute("aria-label", [caption.textContent, picture.figure, text].filter(Boolean).join(", "));
   badge.textContent = text;
   badge.hidden = !text;
 }
@@ -433,6 +439,11 @@ function press(event) {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const onButton = event.target.tagName === "BUTTON";
   if (onButton && (key === "Enter" || key === " ")) return;
+  if (waiting) { // a key is about the list that the eye will see
+    if (key.length === 1 || /^(Arrow|Home|End|Enter|Delete|Escape)/.test(key)) event.preventDefault();
+    arranging.then(() => press(event));
+    return;
+  }
   const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, Home: -list.total, End: list.total };
   if (mapIsOpen() && pressOnMap(event, key)) ;
   else if (key in steps && !mapIsOpen()) {
@@ -477,6 +488,7 @@ async function load() {
   $("grid").hidden = mapIsOpen();
   for (const each of document.querySelectorAll("footer button, footer input, header select, header button")) each.disabled = false;
   if (list.names) back();
+  picked = new Set(); // the pictures may be others
   document.title = state.title + " · pawprint";
   $("title").textContent = state.title;
   options($("label"), state.classes, "all classes");

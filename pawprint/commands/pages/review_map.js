@@ -204,7 +204,8 @@ function startMap() {
   });
   canvas.addEventListener("pointermove", (event) => {
     if (!atlas.line.length) return;
-    atlas.line.push(place(event));
+    const events = event.getCoalescedEvents?.() ?? []; // all moves of a frame, not the last alone
+    for (const each of events.length ? events : [event]) atlas.line.push(place(each));
     requestAnimationFrame(drawMap);
   });
   canvas.addEventListener("pointerup", (event) => {

@@ -4,6 +4,7 @@ A picture is a row number. What the tables of the stages say is kept by column, 
 and texts once each, so that 100,000 pictures take some tens of megabytes. Pages are cut from it.
 """
 
+import gc
 import math
 import threading
 from collections import Counter
@@ -238,7 +239,11 @@ class Catalogues:
         with self.lock:
             version = version_text(self.root / f"data/{name}.csv" for name in self.FILES)
             if version != self.version:
-                self.known = read_catalogue(self.root)
+                gc.disable()  # it would look through all rows again and again
+                try:
+                    self.known = read_catalogue(self.root)
+                finally:
+                    gc.enable()
                 self.version = version
             return version, self.known
 

@@ -126,8 +126,6 @@ def count_text(count: int, word: str) -> str:
 class Maps:
     """Maps of a shelf's pictures, each drawn once per version of the features."""
 
-    METHODS = ("pca", "umap")
-
     def __init__(self, shelf: Shelf) -> None:
         self.shelf, self.lock = shelf, threading.Lock()
         self.known: dict[str, tuple[str, np.ndarray]] = {}
@@ -153,7 +151,7 @@ class Maps:
         return places[rows[here]], here
 
 
-def state_of(shelf: Shelf, extra: dict[str, Any] | None = None) -> dict[str, Any]:
+def state_of(shelf: Shelf) -> dict[str, Any]:
     """Return what the page shows beside the pictures: counts, and what the decisions lead to."""
     version, catalogue = shelf.read()
     decisions = shelf.decisions.read()
@@ -165,5 +163,4 @@ def state_of(shelf: Shelf, extra: dict[str, Any] | None = None) -> dict[str, Any
         "decisions": shelf.decisions.version(),
         "next": said,
         "command": command,
-        **(extra or {}),
     }

@@ -81,8 +81,8 @@ def prepare(folder: Path, count: int) -> SuggestShelf:
 def say(candidates: Candidates) -> None:
     """Say on stderr what was looked at and what was left out."""
     parts = [f"{candidates.seen:,} pictures"]
-    for count, what in candidates.left_out.items():
-        parts.append(f"{what:,} {count}")
+    for reason, count in candidates.left_out.items():
+        parts.append(f"{count:,} {reason}")
     parts.append(f"{len(candidates.files)} to look at")
     print(f"suggest: {', '.join(parts)}", file=sys.stderr)
 
