@@ -296,11 +296,16 @@ def explain(copy: Path) -> None:
 
 
 def suggest(copy: Path) -> None:
-    """Labels for pictures that have none."""
+    """The page on which pictures that would teach most get a label: bears of another seed."""
+    from pawprint.sources.sample import draw, plan
+
     (copy / "new").mkdir()
-    for path in sorted((copy / "data/images").rglob("*.jpg"))[::40]:
-        shutil.copy(path, copy / "new")
-    terminal("suggest", copy, ["pawprint suggest new"])
+    for i, planned in enumerate(plan(90, seed=7)):
+        (copy / f"new/{i:02}.jpg").write_bytes(draw(planned))
+    with serving(["suggest", "new"], copy) as url, opened(url) as page:
+        page.wait_for_selector("#grid img")
+        page.wait_for_load_state("networkidle")
+        shoot("suggest", page, copy)
 
 
 def licences(copy: Path) -> None:
