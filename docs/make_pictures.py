@@ -292,15 +292,20 @@ def explain(copy: Path) -> None:
     do([sys.executable, "-m", "stages.export"], copy)
     do([*pawprint(), "predict", "--explain", "why", "export", str(one_picture(copy))], copy)
     with opened((copy / "why/index.html").as_uri()) as page:
-        shoot("explain", page, copy)
+        shoot("explain", page, copy, 600)
 
 
 def suggest(copy: Path) -> None:
-    """Labels for pictures that have none."""
+    """The page on which pictures that would teach most get a label: bears of another seed."""
+    from pawprint.sources.sample import draw, plan
+
     (copy / "new").mkdir()
-    for path in sorted((copy / "data/images").rglob("*.jpg"))[::40]:
-        shutil.copy(path, copy / "new")
-    terminal("suggest", copy, ["pawprint suggest new"])
+    for i, planned in enumerate(plan(90, seed=7)):
+        (copy / f"new/{i:02}.jpg").write_bytes(draw(planned))
+    with serving(["suggest", "new"], copy) as url, opened(url) as page:
+        page.wait_for_selector("#grid img")
+        page.wait_for_load_state("networkidle")
+        shoot("suggest", page, copy)
 
 
 def licences(copy: Path) -> None:
@@ -318,7 +323,7 @@ def licences(copy: Path) -> None:
     wanted = params.replace("licences: []", "licences: [cc-by, cc0]")
     (copy / "params.yaml").write_text(wanted, encoding="utf-8")
     commands = ["head -n 4 photos/labels.csv", "grep licences: params.yaml"]
-    commands += ["dvc repro --quiet gather", "grep withheld data/gathered.csv | cut -d , -f 2,8,9"]
+    commands += ["dvc repro --quiet gather", "grep withheld data/gathered.csv | cut -d , -f 2,8-11"]
     terminal("licences", copy, commands)
 
 
