@@ -15,12 +15,30 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path / "project")
 
 
-@pytest.fixture
-def small(project: Project) -> Project:
-    """A project on a folder of 60 pictures in two classes, with a tiny, short training."""
+def make_small(project: Project) -> Project:
     make_pictures(project.path / "data/own", {"red": 30, "green": 30})
     project.edit(**TINY, **{"train.train_size": 64, "train.freeze_epochs": 2, "train.epochs": 2})
     return project
+
+
+@pytest.fixture
+def small(project: Project) -> Project:
+    """A project on a folder of 60 pictures in two classes, with a tiny, short training."""
+    return make_small(project)
+
+
+@pytest.fixture(scope="session")
+def small_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = make_small(Project(tmp_path_factory.mktemp("small") / "project"))
+    for name in ("gather", "verify", "split", "features"):
+        project.stage(name)
+    return project
+
+
+@pytest.fixture
+def small_seen(small_once: Project, tmp_path: Path) -> Project:
+    """A copy of `small` after the stages gather, verify, split and features."""
+    return small_once.copy(tmp_path / "project")
 
 
 @pytest.fixture(scope="session")

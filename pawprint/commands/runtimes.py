@@ -22,9 +22,13 @@ class OpenVino:
     """A model in OpenVINO, in float32, asked like a session of onnxruntime from any thread.
 
     threads: that work on one picture, 0 for all cores.
+
+    OpenVINO reports each import to its makers, from a process that it forks off while other threads
+    work, which may stop them for good. Without the package that does so it reports nothing.
     """
 
     def __init__(self, model: Path, threads: int) -> None:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import openvino
 
         streams = 1 if threads == 0 else max(1, cores() // threads)

@@ -41,7 +41,7 @@ def server(tmp_path_factory):
 
 def test_raw_bodies_and_forms_are_answered_alike(server):
     raw = server.predict(picture("green"))
-    form = httpx.post(f"{server.url}/predict", files={"file": ("x.jpg", picture("green"))})
+    form = server.post("/predict", files={"file": ("x.jpg", picture("green"))})
     assert raw.status_code == form.status_code == 200
     assert raw.json() == form.json()
     assert raw.json()["label"] == "green"
@@ -59,8 +59,8 @@ def test_what_is_no_picture_is_refused_with_a_reason(server):
         answer = server.predict(content)
         assert answer.status_code == status, content
         assert answer.json()["error"]
-    assert httpx.post(f"{server.url}/predict", files={}, data={"a": "b"}).status_code == 415
-    assert httpx.post(f"{server.url}/predict", files={"x": (None, "text")}).status_code == 400
+    assert server.post("/predict", files={}, data={"a": "b"}).status_code == 415
+    assert server.post("/predict", files={"x": (None, "text")}).status_code == 400
     assert server.predict(b"x", **{"content-type": "multipart/form-data"}).status_code == 400
 
 
@@ -82,22 +82,22 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(server):
 
 
 def test_other_paths_and_methods_are_refused_as_json_or_page(server):
-    assert httpx.get(f"{server.url}/predict").status_code in (404, 405)
-    assert httpx.get(f"{server.url}/../../etc/passwd").status_code == 404
-    assert httpx.get(f"{server.url}/%2e%2e/web.py").status_code == 404
+    assert server.get("/predict").status_code in (404, 405)
+    assert server.get("/../../etc/passwd").status_code == 404
+    assert server.get("/%2e%2e/web.py").status_code == 404
 
 
 def test_every_answer_carries_security_headers(server):
     for path in ("/", "/model", "/nowhere", "/page.js"):
-        headers = httpx.get(server.url + path).headers
+        headers = server.get(path).headers
         assert headers["x-content-type-options"] == "nosniff"
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
 
 
 def test_metrics_count_answers(server):
-    before = httpx.get(f"{server.url}/metrics").text
+    before = server.get("/metrics").text
     server.predict(picture("red"))
-    after = httpx.get(f"{server.url}/metrics").text
+    after = server.get("/metrics").text
     assert count(after) == count(before) + 1
 
 
@@ -155,7 +155,7 @@ def test_two_thousand_malformed_bodies_give_no_server_error(server):
         assert answer.status_code in ALLOWED - {503}
         assert answer.status_code == 200 or answer.json()["error"]
 
-    with httpx.Client(timeout=30) as client:
+    with httpx.Client(timeout=60) as client:
         try_one()
     assert codes.total() >= 2000
     assert {200, 400, 415, 422} <= set(codes)
@@ -175,12 +175,12 @@ def test_two_thousand_malformed_bodies_give_no_server_error(server):
     ],
 )
 def test_malformed_requests_give_no_server_error(server, request_):
-    with socket.create_connection(server.address, timeout=10) as connection:
+    with socket.create_connection(server.address, timeout=60) as connection:
         connection.sendall(request_)
         connection.shutdown(socket.SHUT_WR)
         answer = connection.recv(100)
     assert not answer or answer.startswith(b"HTTP/1.1 4"), answer
-    assert httpx.get(f"{server.url}/healthz").status_code == 200
+    assert server.get("/healthz").status_code == 200
 
 
 def test_many_clients_at_once_get_right_answers_or_503(tmp_path):
@@ -241,7 +241,7 @@ def test_bodies_that_come_slowly_take_nobody_s_place_in_the_queue(tmp_path):
     server = ServerProcess("serve", write_export(tmp_path / "export"), "--queue", 1)
     with ExitStack() as held:
         for _ in range(5):
-            connection = held.enter_context(socket.create_connection(server.address, 10))
+            connection = held.enter_context(socket.create_connection(server.address, 60))
             connection.sendall(POST + b"Content-Length: 1000\r\n\r\nthe beginning")
         while "pawprint_predictions_waiting 5.0" not in server.get("/metrics").text:
             time.sleep(0.05)  # it reads all five
@@ -256,7 +256,7 @@ def test_when_bodies_fill_the_memory_the_slowest_is_given_up(tmp_path):
     with ExitStack() as held:
         connections = []
         for waiting in (1, 2, 3):
-            connection = held.enter_context(socket.create_connection(server.address, 10))
+            connection = held.enter_context(socket.create_connection(server.address, 60))
             connection.sendall(POST + b"Content-Length: 950000\r\n\r\n" + b"x" * 900_000)
             connections.append(connection)
             while waiting < 3 and (
@@ -297,9 +297,9 @@ def test_a_stop_finishes_what_is_under_way_and_writes_no_file(tmp_path):
     before = sorted(tmp_path.rglob("*"))
     server, body = ServerProcess("serve", export), picture("green", (1500, 1500))
     head = POST + f"Content-Length: {len(body)}\r\n\r\n".encode()
-    with socket.create_connection(server.address, timeout=30) as connection:
+    with socket.create_connection(server.address, timeout=60) as connection:
         connection.sendall(head + body[:100])
-        while "pawprint_predictions_waiting 1.0" not in httpx.get(f"{server.url}/metrics").text:
+        while "pawprint_predictions_waiting 1.0" not in server.get("/metrics").text:
             time.sleep(0.05)  # it reads our picture
         server.process.send_signal(signal.SIGTERM)
         while server.accepts():
@@ -316,9 +316,9 @@ def test_a_stop_finishes_what_is_under_way_and_writes_no_file(tmp_path):
 
 def test_a_stop_does_not_wait_for_ever(tmp_path):
     server = ServerProcess("serve", write_export(tmp_path / "export"))
-    with socket.create_connection(server.address, timeout=30) as connection:
+    with socket.create_connection(server.address, timeout=60) as connection:
         connection.sendall(POST + b"Content-Length: 1000\r\n\r\nand no more")
-        while "pawprint_predictions_waiting 1.0" not in httpx.get(f"{server.url}/metrics").text:
+        while "pawprint_predictions_waiting 1.0" not in server.get("/metrics").text:
             time.sleep(0.05)
         server.stop()  # gives up after 30 seconds, the server after 10
 
@@ -368,14 +368,14 @@ def test_the_page_answers_a_chosen_picture_in_a_browser(browser, server, tmp_pat
 
 
 def test_a_preview_is_a_small_jpeg_of_any_format_and_refused_as_a_question_is(server):
-    answer = httpx.post(f"{server.url}/preview", content=heic(Image.new("RGB", (900, 600), "red")))
+    answer = server.post("/preview", content=heic(Image.new("RGB", (900, 600), "red")))
     assert answer.headers["content-type"] == "image/jpeg"
     with Image.open(io.BytesIO(answer.content)) as image:
         assert (image.format, image.size) == ("JPEG", (640, 427))
         assert image.getpixel((300, 200))[0] > 240
     for content, status in ((b"", 415), (b"<html>", 415), (bytes(1_100_000), 413)):
-        assert httpx.post(f"{server.url}/preview", content=content).status_code == status
-    assert httpx.get(f"{server.url}/preview").status_code in (404, 405)
+        assert server.post("/preview", content=content).status_code == status
+    assert server.get("/preview").status_code in (404, 405)
 
 
 def test_the_page_shows_and_answers_a_picture_that_the_browser_cannot_show(browser, server):

@@ -6,8 +6,6 @@ of the search engines in ddgs itself (see docs/sources.md), where the pause betw
 
 import io
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -18,6 +16,7 @@ from ruamel.yaml import YAML
 from tests.support.archives import tarred
 from tests.support.hub import Hub, shard
 from tests.support.project import ROOT, Project, expect, make_pictures
+from tests.support.warm import run_stages
 from tests.support.world import Engine, Server, picture
 
 # How many pictures each has here; what an archive holds besides must not be taken for more.
@@ -25,13 +24,6 @@ PICTURES = {"sample": 60, "folder": 20, "urls": 30, "bears": 30, "alligator": 60
 PICTURES |= {"pets": 40, "cat_or_dog": 40, "mnist_sample": 52, "dogscats": 52}
 PICTURES |= {"hub_pets": 72, "hub_beans": 54}
 NAMES = sorted(path.stem for path in (ROOT / "data/sources").glob("*.yaml"))
-# All stages in one process, because importing torch for each of them takes longer than they do.
-STAGES = """
-import importlib, sys
-for line in sys.stdin.read().splitlines():
-    sys.argv = line.split()
-    importlib.import_module("stages." + sys.argv[0]).main()
-"""
 # What Python runs before anything else: ddgs, its own client and parser, asks another host.
 ENGINE = """
 import os, sys
@@ -232,11 +224,5 @@ def run_the_rest(project: Project) -> None:
         for name, stage in stages.items()
         if name != "gather"
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", STAGES],
-        input="\n".join(lines),
-        cwd=project.path,
-        capture_output=True,
-        text=True,
-    )
+    done = run_stages(project.path, *(line.split() for line in lines))
     assert done.returncode == 0, done.stderr

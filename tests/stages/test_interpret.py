@@ -1,13 +1,13 @@
 """The report: whole in one small file, usable without a mouse, and drawn without the test split."""
 
 import json
-import sys
 
 import pandas as pd
 import pytest
 from PIL import Image
 
 from tests.support.project import TRAIN, Project
+from tests.support.warm import run_stages
 
 MADE = (
     "report.html",
@@ -16,17 +16,11 @@ MADE = (
     "plots/top_losses.png",
     "data/cleaned.csv",
 )
-# All stages in one process, because importing torch for each of them takes longer than they do.
-CODE = """
-import importlib, sys
-for word in sys.argv[1].split():
-    sys.argv = [word, *{train!r}] if word == "train" else [word]
-    importlib.import_module("stages." + word).main()
-""".replace("{train!r}", repr(TRAIN))
 
 
 def run_all(project: Project, stages: str) -> None:
-    done = project.run(sys.executable, "-c", CODE, stages)
+    lines = [[name, *TRAIN] if name == "train" else [name] for name in stages.split()]
+    done = run_stages(project.path, *lines)
     assert done.returncode == 0, done.stderr
 
 

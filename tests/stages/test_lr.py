@@ -3,14 +3,12 @@
 from pawprint.tables import read_json
 from tests.support.project import Project
 
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # threads on busy cores wait for each other
-
 
 def sweep(small: Project) -> tuple[dict[str, object], str]:
     """Run the stages up to lr_find; return its suggestions, and what it said."""
     for name in ("gather", "verify", "split", "features"):
         small.stage(name)
-    said = small.stage("lr_find", **ONE_THREAD).stderr
+    said = small.stage("lr_find").stderr
     return read_json(small.path / "metrics/lr_find.json"), said
 
 

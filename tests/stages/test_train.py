@@ -19,10 +19,14 @@ from tests.support.project import Project, make_pictures
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
+@pytest.fixture
+def small(small_seen: Project) -> Project:
+    """A project after the stages that train needs, but lr."""
+    return small_seen
+
+
 def prepare(small: Project) -> None:
-    """Run the stages before train, with the learning rate that params.yaml has as a number."""
-    for name in ("gather", "verify", "split", "features"):
-        small.stage(name)
+    """Run the stage before train, with the learning rate that params.yaml has as a number."""
     write_json(small.path / "metrics/lr_find.json", {"valley": None})
     small.stage("lr")
 
@@ -34,7 +38,7 @@ def arguments(name: str) -> list[str]:
 
 def train(small: Project, name: str, **environment: str) -> list[bytes]:
     """Run the stage, and return what it wrote."""
-    small.stage("train", *arguments(name), **ONE_THREAD, **environment)
+    small.stage("train", *arguments(name), **environment)
     return outputs(small, name)
 
 
@@ -90,7 +94,7 @@ def test_other_params_do_not_go_on_from_what_was_left(small: Project):
     kill_after_a_checkpoint(small, "killed")
     small.edit(**{"train.lr": 0.001, "train.epochs": 2})
     small.stage("lr")
-    done = small.stage("train", *arguments("killed"), **ONE_THREAD)
+    done = small.stage("train", *arguments("killed"))
     assert "going on" not in done.stderr
     assert outputs(small, "killed") == train(small, "whole")
 
@@ -102,6 +106,8 @@ def test_two_processes_train_the_model_of_one(small: Project):
     small.edit(**{"train.batch_size": 9, "train.lr": [0.01, 0.01]})  # shares of unequal size
     small.edit(**{"train.mixup": 0.4, "train.class_weights": "balanced"})
     small.edit(**{"train.freeze_layers": 0.5, "train.blend": "auto"})
+    for name in ("gather", "verify", "split", "features"):
+        small.stage(name)
     prepare(small)
     train(small, "one")
     small.edit(**{"compute.workers": 2})
@@ -121,8 +127,8 @@ def test_two_processes_train_the_model_of_one(small: Project):
 
 def test_training_twice_gives_the_same_bytes(small: Project):
     prepare(small)
-    first = train(small, "one", PYTHONHASHSEED="1", TZ="Asia/Tokyo")
-    assert train(small, "two", PYTHONHASHSEED="2", LC_ALL="C") == first
+    first = train(small, "one", PYTHONHASHSEED="1", TZ="Asia/Tokyo", **ONE_THREAD)
+    assert train(small, "two", PYTHONHASHSEED="2", LC_ALL="C", **ONE_THREAD) == first
     small.edit(**{"train.seed": 43})
     assert train(small, "three")[0] != first[0]
 
@@ -139,7 +145,7 @@ def test_a_trained_model_beats_chance(small: Project):
 def test_the_metrics_are_those_of_the_model_that_is_saved(small: Project):
     small.edit(**{"train.blend": 0.25, "train.epochs": 2, "train.lr": [0.02, 0.02]})
     prepare(small)
-    said = small.stage("train", *arguments("one"), **ONE_THREAD).stderr
+    said = small.stage("train", *arguments("one")).stderr
     figures = read_json(small.path / "metrics/one.json")
     rows = read_table(small.path / "metrics/one.csv")
     assert figures["blend"] == 0.25
@@ -196,7 +202,7 @@ def retrain(small: Project, table: pd.DataFrame) -> str:
     """Retrain on a cleaned table, and return what was said."""
     write_table(small.path / "data/cleaned.csv", table)
     line = "--table data/cleaned.csv --model models/again.safetensors --metrics metrics/again"
-    return small.stage("train", *line.split(), *FIRST, **ONE_THREAD).stderr
+    return small.stage("train", *line.split(), *FIRST).stderr
 
 
 def test_retraining_on_the_same_rows_and_labels_copies_the_first_model(small: Project):

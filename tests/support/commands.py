@@ -9,11 +9,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from pawprint.commands.review.decisions import Decisions
 from tests.support.project import ROOT
+
+SECONDS = 300  # for what takes one or two, as other processes may be busy
 
 
 def picture_id(i: int) -> str:
@@ -25,7 +28,7 @@ def pawprint(*words: object, stdin: str | bytes = "") -> subprocess.CompletedPro
     """Run a command of pawprint to its end."""
     command = [sys.executable, "-m", "pawprint", *map(str, words)]
     given = stdin if isinstance(stdin, bytes) else stdin.encode()
-    done = subprocess.run(command, cwd=ROOT, input=given, capture_output=True)
+    done = subprocess.run(command, cwd=ROOT, input=given, capture_output=True, timeout=SECONDS)
     return subprocess.CompletedProcess(
         command, done.returncode, done.stdout.decode(), done.stderr.decode()
     )
@@ -48,21 +51,23 @@ class ServerProcess:
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdout=self.log, stderr=subprocess.STDOUT, preexec_fn=before
         )
-        found = None
-        for _ in range(600):
-            if found := re.search(r"http://(127\.0\.0\.1):(\d+)/", self.said()):
-                break
+        found, deadline = None, time.monotonic() + SECONDS
+        while not found:
             assert self.process.poll() is None, self.said()
+            assert time.monotonic() < deadline, "the server did not start"
             time.sleep(0.05)
-        assert found, "the server did not start"
+            found = re.search(r"http://(127\.0\.0\.1):(\d+)/", self.said())
         self.address = (found[1], int(found[2]))
         self.url = found[0].rstrip("/")
 
     def predict(self, content: bytes, **headers: str) -> httpx.Response:
-        return httpx.post(f"{self.url}/predict", content=content, headers=headers, timeout=30)
+        return self.post("/predict", content=content, headers=headers)
+
+    def post(self, path: str, **what: Any) -> httpx.Response:
+        return httpx.post(self.url + path, timeout=SECONDS, **what)
 
     def get(self, path: str, **headers: str) -> httpx.Response:
-        return httpx.get(self.url + path, headers=headers, timeout=30)
+        return httpx.get(self.url + path, headers=headers, timeout=SECONDS)
 
     def accepts(self) -> bool:
         with socket.socket() as probe:

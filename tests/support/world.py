@@ -25,6 +25,7 @@ from pawprint.params import StageError, check
 from pawprint.sources import Found
 from pawprint.sources.folder import FolderOptions, find_pictures
 from stages import gather
+from tests.support.warm import run_stages
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOS = ROOT.parent / "shared" / "data"
@@ -162,21 +163,20 @@ class World:
         return subprocess.Popen(command, cwd=self.path, stdout=-1, stderr=-1, text=True, **more)  # type: ignore[call-overload]
 
     def run(self, stage: str = "gather") -> None:
-        process = self.start(stage)
-        _, errors = process.communicate(timeout=100)
-        assert process.returncode == 0, errors
+        done = run_stages(self.path, [stage])
+        assert done.returncode == 0, done.stderr
 
     def fail(self, stage: str = "gather") -> str:
         """Run a stage that must end with exit code 1 and one line on stderr; that line."""
-        process = self.start(stage)
-        _, errors = process.communicate(timeout=100)
+        done = run_stages(self.path, [stage])
+        errors = done.stderr
         lines = [
             line
             for line in errors.replace("\r", "\n").splitlines()
             if line.strip() and "it/s" not in line
         ]
         lines = [line for line in lines if "%|" not in line and "/s]" not in line]
-        assert process.returncode == 1, errors
+        assert done.returncode == 1, errors
         assert len(lines) == 1, errors
         return lines[0]
 
