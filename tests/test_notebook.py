@@ -55,7 +55,7 @@ def test_the_notebook_clones_makes_and_goes_from_bears_to_the_share(
     assert "source: sample" in said[1]
     assert "didn't change" in said[2]
     assert "wrong on the test split" in said[13]
-    assert "model.onnx" in said[14]
+    assert "model USER/sample (private)" in said[14]
     assert said[14].count("data/images/") == 9  # three of each bear
     assert [i for i, kinds in enumerate(data) if "image/png" in kinds] == [5, 7, 8, 9]
     assert [i for i, kinds in enumerate(data) if "text/html" in kinds] == [3, 7, 11, 12]
