@@ -235,7 +235,8 @@ def refuse_extremes(stored: list[str], ranges: dict[str, Range]) -> None:
     """
     dark = light = 0
     for path in stored:
-        lowest, highest = np.percentile(open_picture(path, AS_STORED).convert("L"), [1, 99])
+        grey = np.asarray(open_picture(path, AS_STORED).convert("L"))
+        lowest, highest = np.percentile(grey, [1, 99])
         dark, light = dark + (highest <= DARK), light + (lowest >= LIGHT)
     word, count = ("black", dark) if dark >= light else ("white", light)
     if count > len(stored) / 2:
