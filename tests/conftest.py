@@ -1,11 +1,12 @@
 """Projects for every test that runs stages, and the pictures to run them on."""
 
+import fcntl
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.support.project import ROOT, TINY, Project, expect, make_pictures, shrink
+from tests.support.project import ROOT, TINY, Project, at, expect, make_pictures, shrink
 
 pytest_plugins = ["tests.support.browser"]
 
@@ -42,23 +43,35 @@ def small_seen(small_once: Project, tmp_path: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def origin(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def origin(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
     """A git repository with the project, run to the end, committed and pushed to a local remote.
 
-    One for the whole session, because it takes a minute: tests clone it. Beside it, opened/ says
-    which files each stage opened.
+    One for the whole session, and for all its processes, because it takes a minute: tests clone it
+    and leave it as it is. Beside it, opened/ says which files each stage opened.
     """
-    project = Project(tmp_path_factory.mktemp("origin") / "project")
+    alone = worker_id == "master"
+    base = tmp_path_factory.getbasetemp() if alone else tmp_path_factory.getbasetemp().parent
+    folder = base / "origin"
+    with (base / "origin.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            shutil.rmtree(folder, ignore_errors=True)  # what a failed try has left
+            make_origin(folder)
+            (folder / "done").touch()
+    return at(folder / "project")
+
+
+def make_origin(folder: Path) -> None:
+    project = Project(folder / "project")
     shrink(project)
     (project.path / ".dvc").mkdir()
     (project.path / ".dvc/config").write_text("[core]\n    analytics = false\n    remote = near\n")
     for name in (".gitignore", ".dvcignore"):
         shutil.copyfile(ROOT / name, project.path / name)
     shutil.copyfile(ROOT / ".dvc/.gitignore", project.path / ".dvc/.gitignore")
-    remote = tmp_path_factory.mktemp("remote")
-    expect(project, "dvc", "config", "remote.near.url", str(remote))
+    expect(project, "dvc", "config", "remote.near.url", str(folder / "remote"))
     expect(project, "git", "init", "-q")
-    opened = project.path.parent / "opened"
+    opened = folder / "opened"
     opened.mkdir()
     watcher = str(Path(__file__).parent / "support/opened")
     expect(project, "dvc", "repro", PYTHONPATH=watcher, OPENED=str(opened))
@@ -67,4 +80,3 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Project:
         project, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "run"
     )
     expect(project, "dvc", "push")
-    return project

@@ -1,8 +1,8 @@
 """The disk fills up: one clear line, and with room again the run ends the same.
 
-The project is on a small tmpfs. When DVC starts a stage, a `python` that comes first on the PATH
-fills that disk up to a given number of bytes and then becomes the real one. So DVC itself starts
-in peace, and the stage meets the end of the disk in the middle of its work.
+The project is on a small tmpfs. Before a stage starts, it is filled up to a given number of bytes.
+Under DVC a `python` that comes first on the PATH does so, and then becomes the real one: DVC itself
+starts in peace, and the stage meets the end of the disk in the middle of its work.
 """
 
 import os
@@ -13,10 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.project import STAGES, Project, clone, expect, lock
+from pawprint.params import load_yaml
+from tests.support.project import ROOT, STAGES, Project, clone, expect, lock
+from tests.support.warm import run_stages
 from tests.support.world import Server, World, picture, tar
 
 MEGABYTES = 400
+PIPELINE = load_yaml(ROOT / "dvc.yaml")["stages"]
 PAGE = 4096  # what a tmpfs takes for the smallest file
 PYTHON = """#!/bin/sh
 free=$(($(stat -f -c '%a * %S' "$DISK")))
@@ -84,12 +87,24 @@ def outs(project: Project, stage: str) -> dict[Path, bytes]:
     return {file: file.read_bytes() for file in files if file.is_file()}
 
 
+def fill(disk: Path, room: int) -> None:
+    """Leave so many bytes free on the disk."""
+    now = os.statvfs(disk)
+    with (disk / "filler").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, now.f_bavail * now.f_bsize - room)
+
+
+def half_of(files: dict[Path, bytes]) -> int:
+    """The room for half of these files, in whole pages."""
+    return sum(-(-len(content) // PAGE) for content in files.values()) // 2 * PAGE
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_that_fills_the_disk_says_so_and_harms_no_other(
-    origin: Project, pulled: Project, disk: Path, tmp_path: Path, stage: str
+    pulled: Project, disk: Path, stage: str
 ):
-    """Room for half of what the stage writes."""
+    """Room for half of what the stage writes; with more it writes what it wrote before."""
     own = outs(pulled, stage)
     others = {
         file: content
@@ -97,31 +112,45 @@ def test_a_stage_that_fills_the_disk_says_so_and_harms_no_other(
         if name != stage
         for file, content in outs(pulled, name).items()
     }
+    command = PIPELINE[stage]["cmd"].removeprefix("python -m stages.").split()
     for file in own:
         file.unlink()
-    room = sum(-(-len(content) // PAGE) for content in own.values()) // 2 * PAGE
-    done = run_on_full_disk(
-        pulled, disk, tmp_path, room, "repro", "--force", "--single-item", stage
-    )
-    assert done.returncode != 0, "the disk was not full"
-    lines = [
-        line
-        for line in done.stderr.replace("\r", "\n").splitlines()
-        if "No space left on device" in line
-    ]
-    script = "train" if stage == "retrain" else stage
+    fill(disk, half_of(own))
+    try:
+        done = run_stages(pulled.path, command)
+    finally:
+        (disk / "filler").unlink()
+    assert done.returncode == 1, "the disk was not full"
+    said = done.stderr.replace("\r", "\n").splitlines()
+    lines = [line for line in said if "No space left on device" in line]
     assert len(lines) == 1, done.stderr
-    assert lines[0].startswith(f"{script}: No space left on device: ")
+    assert lines[0].startswith(f"{command[0]}: No space left on device: ")
     assert lines[0].endswith("make room or access, then rerun")
     assert "the working folder" not in lines[0]
     assert "Traceback" not in done.stderr
-    assert f"python -m stages.{script}" in done.stderr.splitlines()[-1]
-    assert "exited with 1" in done.stderr.splitlines()[-1]
     assert [str(file) for file, content in others.items() if file.read_bytes() != content] == []
+    pulled.stage(*command)
+    assert [str(file) for file, content in own.items() if file.read_bytes() != content] == []
+    assert expect(pulled, "git", "status", "--porcelain") == ""
+    assert list(pulled.path.rglob("*.partial")) == []
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_dvc_repro_with_the_stage_and_the_next_run_ends_the_same(
+    origin: Project, pulled: Project, disk: Path, tmp_path: Path
+):
+    own = outs(pulled, "clean")
+    for file in own:
+        file.unlink()
+    command = ("repro", "--force", "--single-item", "clean")
+    done = run_on_full_disk(pulled, disk, tmp_path, half_of(own), *command)
+    assert done.returncode != 0, "the disk was not full"
+    assert "clean: No space left on device: " in done.stderr
+    assert "python -m stages.clean" in done.stderr.splitlines()[-1]
+    assert "exited with 1" in done.stderr.splitlines()[-1]
     expect(pulled, "dvc", "repro")
     assert lock(pulled) == lock(origin)
     assert expect(pulled, "git", "status", "--porcelain") == ""
-    assert list(pulled.path.rglob("*.partial")) == []
 
 
 @pytest.mark.slow
@@ -170,9 +199,7 @@ def test_a_download_that_fills_the_disk_says_so_and_goes_on_later(
 
         full, free = world(disk / kind), world(tmp_path / "free")
         free.run()
-        room = os.statvfs(disk)
-        with (disk / "filler").open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_bsize - 20 * PAGE)
+        fill(disk, 20 * PAGE)
         line = full.fail()
         assert "No space left on device: " in line
         assert line.endswith("make room or access, then rerun")

@@ -3,6 +3,7 @@
 `make check-reproducible` runs this on the shrunken sample.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -13,27 +14,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.project import STAGES, Project, clone, expect, lock
+from tests.support.project import ROOT, STAGES, Project, clone, expect, lock
 
 pytestmark = pytest.mark.slow
+WATCHER = ROOT / "tests/support/opened"
 
 
-def test_a_forced_run_gives_the_same_bytes(origin: Project):
-    before = lock(origin)
-    expect(origin, "dvc", "repro", "--force")
-    assert lock(origin) == before
-    assert expect(origin, "git", "status", "--porcelain") == ""
-
-
-def test_another_clone_elsewhere_gives_the_same_bytes(origin: Project, tmp_path: Path):
+def test_a_forced_run_of_another_clone_elsewhere_gives_the_same_bytes(
+    origin: Project, tmp_path: Path
+):
     other = clone(origin, tmp_path / "a folder with spaces")
+    expect(other, "dvc", "pull")
     surroundings = {"LC_ALL": "C", "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "99"}
     before = os.umask(0o077)
     try:
         prefix = ["taskset", "-c", "0"] if shutil.which("taskset") else []
-        expect(other, *prefix, "dvc", "repro", **surroundings)
+        said = expect(other, *prefix, "dvc", "repro", "--force", **surroundings)
     finally:
         os.umask(before)
+    assert said.count("Running stage") == len(STAGES)
     assert lock(other) == lock(origin)
     assert expect(other, "git", "status", "--porcelain") == ""
 
@@ -46,38 +45,40 @@ def test_after_a_pull_nothing_runs(origin: Project, tmp_path: Path):
     assert "Data and pipelines are up to date." in said
 
 
-@pytest.mark.parametrize("seconds", [0.3, 3.0], ids=["early", "late"])
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_killed_halfway_is_made_whole_by_the_next_run(
-    origin: Project, tmp_path: Path, stage: str, seconds: float
-):
-    """Early falls into its imports, late into its work, or after it for the short stages."""
-    project = clone(origin, tmp_path / "killed")
+@pytest.fixture(scope="module")
+def whole(origin: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A clone with all its data, which every test makes whole again."""
+    project = clone(origin, tmp_path_factory.mktemp("killed") / "project")
     expect(project, "dvc", "pull")
+    return project
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_killed_while_it_writes_is_made_whole_by_the_next_run(
+    origin: Project, whole: Project, tmp_path: Path, stage: str
+):
+    """Killed together with DVC, as soon as it has opened a file to write."""
     command = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", stage]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     running = subprocess.Popen(
         command,
-        cwd=project.path,
-        env={**os.environ, "PATH": path},
+        cwd=whole.path,
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(WATCHER), "OPENED": str(tmp_path)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    child = f"stages.{'train' if stage == 'retrain' else stage}"
-    while running.poll() is None and child not in descendants(running.pid):
-        time.sleep(0.02)
-    time.sleep(seconds)
-    if running.poll() is None:
+    while running.poll() is None and not written(tmp_path / f"{stage}.txt"):
+        time.sleep(0.001)
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
-    expect(project, "dvc", "repro")
-    assert lock(project) == lock(origin)
-    assert expect(project, "git", "status", "--porcelain") == ""
+    assert running.wait() == -signal.SIGKILL, "the run ended before it was killed"
+    expect(whole, "dvc", "repro")
+    assert lock(whole) == lock(origin)
+    assert expect(whole, "git", "status", "--porcelain") == ""
 
 
-def descendants(pid: int) -> str:
-    """The command lines of the processes in the session of `pid`."""
-    return subprocess.run(
-        ["ps", "-s", str(pid), "-o", "args="], capture_output=True, text=True
-    ).stdout
+def written(log: Path) -> list[str]:
+    """The files that a stage has opened to write so far, but compiled code."""
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [line for line in lines if line.startswith("w ") and "__pycache__" not in line]

@@ -232,7 +232,7 @@ def commit(project: Project) -> None:
 
 @pytest.mark.slow
 def test_architectures_are_compared_on_the_users_own_pictures(small: Project):
-    """One that works, one that timm does not know; the workspace stays as it was."""
+    """One that timm does not know, and one that works; the workspace stays as it was."""
     (small.path / ".dvc").mkdir()
     (small.path / ".dvc/config").write_text("[core]\n    analytics = false\n")
     for name in (".gitignore", ".dvcignore", ".dvc/.gitignore"):
@@ -242,7 +242,7 @@ def test_architectures_are_compared_on_the_users_own_pictures(small: Project):
     expect(small, "dvc", "repro", "split")
     commit(small)
     before = expect(small, "git", "status", "--porcelain", "--ignored")
-    code, said, errors = ask(small, "test_efficientnet", "resnet1x", "test_resnet")
+    code, said, errors = ask(small, "resnet1x", "test_resnet")
     assert code == 1
     assert re.search(
         r"pawprint: resnet1x is left out: \w+: params.yaml: train.arch is 'resnet1x'; it should be",
@@ -250,10 +250,7 @@ def test_architectures_are_compared_on_the_users_own_pictures(small: Project):
     )
     with (small.path / "compare/compare.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert sorted(each["arch"] for each in rows) == ["test_efficientnet", "test_resnet"]
-    assert [float(each["valid_error"]) for each in rows] == sorted(
-        float(each["valid_error"]) for each in rows
-    )
+    assert [each["arch"] for each in rows] == ["test_resnet"]
     for each in rows:
         assert 0 < float(each["seconds"]) < 10
         assert (
