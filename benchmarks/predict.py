@@ -23,7 +23,7 @@ from typing import IO
 from benchmarks.project import ROOT, photos_in
 from pawprint.commands.exported import load
 from pawprint.commands.predict import answer_files
-from pawprint.compute import cores
+from pawprint.compute.cores import cores
 
 
 class Fastai:

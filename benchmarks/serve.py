@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.project import ROOT, photos_in
 from pawprint.commands.exported import load
-from pawprint.compute import cores
+from pawprint.compute.cores import cores
 
 SECONDS = 15
 CLIENTS = (1, 8, 64)

@@ -21,7 +21,8 @@ from pathlib import Path
 from unittest import mock
 
 from benchmarks.clock import cpu_seconds
-from pawprint.compute import Engine, cores
+from pawprint.compute.cores import cores
+from pawprint.compute.engine import Engine
 from pawprint.params import load_params
 from pawprint.pictures.storing import VerifyParams
 from stages import verify

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pawprint.compute import Engine, open_engine
+from pawprint.compute.choice import open_engine
+from pawprint.compute.engine import Engine
 from pawprint.judging.baselines import BaselineParams, pixel_answers
 from pawprint.judging.comparison import compare_pair
 from pawprint.judging.errors import BASELINES, CANDIDATES, MODELS, error_of

@@ -15,7 +15,8 @@ from functools import partial
 from torch import nn
 from tqdm import tqdm
 
-from pawprint.compute import Engine, open_engine
+from pawprint.compute.choice import open_engine
+from pawprint.compute.engine import Engine
 from pawprint.params import load_params, run_stage
 from pawprint.pictures.batches import load_pictures
 from pawprint.tables import read_table

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from pydantic import Field
 
-from pawprint.compute import open_engine
+from pawprint.compute.choice import open_engine
 from pawprint.judging.correlations import find_correlations
 from pawprint.judging.figures import confusion_table, reliability, summarise, tabulate
 from pawprint.judging.grad_cam import grad_cam, overlay

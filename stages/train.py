@@ -21,7 +21,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from pawprint.compute import open_engine
+from pawprint.compute.choice import open_engine
 from pawprint.compute.cluster import RayEngine
 from pawprint.compute.group import train_on_cluster
 from pawprint.judging.errors import error_rate

@@ -25,7 +25,8 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from tqdm import tqdm
 
-from pawprint.compute import Engine, EngineParams, open_engine
+from pawprint.compute.choice import open_engine
+from pawprint.compute.engine import Engine, EngineParams
 from pawprint.params import StageError, listed, load_params, run_stage
 from pawprint.pictures.hashing import perceptual_hash
 from pawprint.pictures.lossless import strip_jpeg

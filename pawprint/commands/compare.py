@@ -41,7 +41,8 @@ from pawprint.commands.compare_table import (
     write_results,
     write_seeds,
 )
-from pawprint.compute import CHOICE, WORKERS, EngineParams, open_engine
+from pawprint.compute.choice import CHOICE, WORKERS, open_engine
+from pawprint.compute.engine import EngineParams
 from pawprint.params import StageError, check, load_yaml
 
 FIRST_SEED = 42

@@ -17,7 +17,8 @@ from tqdm import tqdm
 from pawprint.commands.answers import csv_line
 from pawprint.commands.explanations import Explanations
 from pawprint.commands.exported import MODEL, add_runtime, load
-from pawprint.compute import AHEAD, Engine, EngineParams, open_engine
+from pawprint.compute.choice import open_engine
+from pawprint.compute.engine import AHEAD, Engine, EngineParams
 from pawprint.exporting.shipped.predict import Classifier
 from pawprint.pictures.formats import looks_like_picture
 from pawprint.pictures.opening import Unusable

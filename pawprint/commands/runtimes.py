@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pawprint.compute import cores
+from pawprint.compute.cores import cores
 from pawprint.exporting.shipped.predict import Classifier
 from pawprint.pictures.opening import Unusable
 

@@ -1,7 +1,11 @@
-"""The map on this machine, and what it has in common with that on a cluster."""
+"""The map on this machine, and what it has in common with that on a cluster.
 
-import math
-import os
+A function, its items, and which files it reads and writes for one of them; results come in the
+order of the items. On this machine the function runs in the working folder. On a cluster the files
+travel (see pawprint/compute/cluster.py), and only the process that calls `map` reads and writes
+them, so tables and pictures are the same bytes.
+"""
+
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -12,9 +16,9 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, field_validator
 
+from pawprint.compute.cores import cores
 from pawprint.params import Params
 
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of CPU per period, of a container
 AHEAD = 32  # items that may be under way in threads before the first of them is used
 
 I = TypeVar("I")  # noqa: E741  an item
@@ -53,18 +57,6 @@ class EngineParams(Params):
     def count(self, most: int) -> int:
         """Return the number of workers: that of `workers`, and never more than `most`."""
         return most if self.workers == "auto" else min(self.workers, most)
-
-
-def cores() -> int:
-    """Return how many cores this process may use; in a container fewer than the machine has."""
-    count = os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        count = len(os.sched_getaffinity(0))
-    try:
-        quota, period = QUOTA.read_text().split()
-        return max(1, min(count, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no such file, or "max": no limit
-        return count
 
 
 def no_files(_: object) -> Sequence[str]:

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from pawprint.compute import Engine
+from pawprint.compute.engine import Engine
 from pawprint.params import Params
 from pawprint.pictures.batches import PRESIZE, Pictures, load_pictures
 from pawprint.training.augment import augment, geometry, lighting

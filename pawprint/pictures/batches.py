@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pawprint.compute import cores
+from pawprint.compute.cores import cores
 from pawprint.params import StageError
 from pawprint.pictures.opening import AS_STORED, Preparation, Unusable, open_picture
 from pawprint.pictures.square import to_square

@@ -30,7 +30,7 @@ import httpcore
 import httpx
 from pydantic import Field, field_validator
 
-from pawprint.compute import Engine
+from pawprint.compute.engine import Engine
 from pawprint.params import Params, StageError
 from pawprint.sources.content import HEAD, content_type_of, is_page, is_video
 from pawprint.sources.names import A_VIDEO

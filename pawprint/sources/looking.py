@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
-from pawprint.compute import cores
+from pawprint.compute.cores import cores
 from pawprint.pictures.opening import Preparation, Unusable, open_image, open_picture
 from pawprint.sources import Found
 from pawprint.sources.content import HEAD, content_type_of

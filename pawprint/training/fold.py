@@ -103,7 +103,7 @@ def settle(model: nn.Module, size: int) -> nn.Module:
     Batch-norm is folded for good, and padding is constant: see pawprint/training/padding.py. The
     answers are the same to rounding. size: side of the pictures that it will see.
     """
-    training, like = model.training, next(model.parameters())
+    training, like = model.training, next(model.parameters(), torch.zeros(()))
     settled = copy.deepcopy(fold(model.eval(), size))
     model.train(training)
     for name, module in list(settled.named_modules()):

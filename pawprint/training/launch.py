@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from pawprint.compute import cores
+from pawprint.compute.cores import cores
 from pawprint.training.device import ComputeParams
 
 

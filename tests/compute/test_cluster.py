@@ -14,8 +14,10 @@ import torch
 
 from pawprint import tables
 from pawprint.commands import predict
-from pawprint.compute import Engine, EngineParams, cluster, open_engine, versions
+from pawprint.compute import cluster, versions
+from pawprint.compute.choice import open_engine
 from pawprint.compute.cluster import RayEngine
+from pawprint.compute.engine import Engine, EngineParams
 from pawprint.judging import tta
 from pawprint.params import StageError
 from pawprint.sources.download import Downloader, DownloadParams, Result

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageDraw, PngImagePlugin
 
-from pawprint.compute import Engine
+from pawprint.compute import engine
+from pawprint.compute.engine import Engine
 from pawprint.pictures.opening import Preparation, open_picture
 from stages import verify
 from tests.support.phone import DISPLAY_P3, heic
@@ -340,9 +341,9 @@ def test_a_decoder_that_crashes_costs_its_own_picture_only(
 
     monkeypatch.chdir(tmp_path)
     context = multiprocessing.get_context("fork")
-    pool = verify.ProcessPoolExecutor
+    pool = engine.ProcessPoolExecutor
     monkeypatch.setattr(
-        verify, "ProcessPoolExecutor", lambda workers: pool(workers, mp_context=context)
+        engine, "ProcessPoolExecutor", lambda workers: pool(workers, mp_context=context)
     )
     opened = verify.open_picture
     monkeypatch.setattr(

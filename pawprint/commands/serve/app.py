@@ -33,7 +33,7 @@ from starlette.types import ASGIApp
 from pawprint.commands.nearest import thumbnail
 from pawprint.commands.serve.bodies import Bodies, picture_in
 from pawprint.commands.web import PAGES, Access, Guard, RequestRefused, answer_refused, file_routes
-from pawprint.compute import cores
+from pawprint.compute.cores import cores
 from pawprint.exporting.shipped import PAGE
 from pawprint.exporting.shipped.predict import Classifier
 from pawprint.pictures.formats import FORMATS, SUFFIXES_OF

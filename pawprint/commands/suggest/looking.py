@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from pawprint.compute import cores
+from pawprint.compute.cores import cores
 from pawprint.judging.suggestions import choose_to_label, drop_copies, novelty, unsureness
 from pawprint.params import StageError
 from pawprint.pictures.formats import looks_like_picture
