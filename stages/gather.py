@@ -25,7 +25,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, field_validator
 
 from pawprint.compute.choice import open_engine
-from pawprint.compute.engine import EngineParams
+from pawprint.compute.settings import EngineParams
 from pawprint.params import Params, StageError, load_params, run_stage
 from pawprint.sources import PARTIAL
 from pawprint.sources.download import Downloader, DownloadParams

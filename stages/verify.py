@@ -26,7 +26,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from tqdm import tqdm
 
 from pawprint.compute.choice import open_engine
-from pawprint.compute.engine import Engine, EngineParams
+from pawprint.compute.engine import Engine
+from pawprint.compute.settings import EngineParams
 from pawprint.params import StageError, listed, load_params, run_stage
 from pawprint.pictures.hashing import perceptual_hash
 from pawprint.pictures.lossless import strip_jpeg

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pawprint.compute.engine import EngineParams
+from pawprint.compute.settings import EngineParams
 from pawprint.params import StageError, load_params, load_yaml
 from pawprint.training.recipe import TrainParams
 from stages.gather import GatherParams

@@ -41,8 +41,9 @@ from pawprint.commands.compare_table import (
     write_results,
     write_seeds,
 )
-from pawprint.compute.choice import CHOICE, WORKERS, open_engine
-from pawprint.compute.engine import EngineParams
+from pawprint.compute.choice import WORKERS, open_engine
+from pawprint.compute.engine import CHOICE
+from pawprint.compute.settings import EngineParams
 from pawprint.params import StageError, check, load_yaml
 
 FIRST_SEED = 42

@@ -17,8 +17,7 @@ from tqdm import tqdm
 from pawprint.commands.answers import csv_line
 from pawprint.commands.explanations import Explanations
 from pawprint.commands.exported import MODEL, add_runtime, load
-from pawprint.compute.choice import open_engine
-from pawprint.compute.engine import AHEAD, Engine, EngineParams
+from pawprint.compute.engine import AHEAD, CHOICE, Engine
 from pawprint.exporting.shipped.predict import Classifier
 from pawprint.pictures.formats import looks_like_picture
 from pawprint.pictures.opening import Unusable
@@ -73,8 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.explain:
         explanations = Explanations(classifier, arguments.export, arguments.explain)
         ask = explanations.ask
-    params = EngineParams(engine=arguments.engine or "local", address=arguments.address)
-    engine = open_engine(params, arguments.engine)
+    engine = engine_of(arguments)
     if engine.is_remote and arguments.explain:
         sys.exit("pawprint: --explain computes on this machine; leave out --engine ray")
     if engine.is_remote:
@@ -94,6 +92,16 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.explain:
         explanations.write()
     sys.exit(1 if failed else 0)
+
+
+def engine_of(arguments: argparse.Namespace) -> Engine:
+    """Return what the work is done with. A container of the page has what this machine needs."""
+    if (arguments.engine or os.environ.get(CHOICE) or "local") == "local":
+        return Engine()
+    from pawprint.compute.choice import open_engine
+    from pawprint.compute.settings import EngineParams
+
+    return open_engine(EngineParams(address=arguments.address), arguments.engine)
 
 
 def find_files(paths: Iterable[str]) -> Iterator[str]:

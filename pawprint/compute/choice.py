@@ -2,10 +2,10 @@
 
 import os
 
-from pawprint.compute.engine import Engine, EngineParams
+from pawprint.compute.engine import CHOICE, Engine
+from pawprint.compute.settings import EngineParams
 from pawprint.params import StageError
 
-CHOICE = "PAWPRINT_ENGINE"  # the environment variable that overrules compute.engine
 WORKERS = "PAWPRINT_WORKERS"  # that overrules compute.workers
 
 

@@ -34,7 +34,8 @@ from types import ModuleType
 from typing import Any, Literal
 
 import pawprint.compute.versions as versions
-from pawprint.compute.engine import Engine, EngineParams, bytes_of, no_files
+from pawprint.compute.engine import Engine, bytes_of, no_files
+from pawprint.compute.settings import EngineParams
 from pawprint.params import StageError
 
 BATCH_BYTES = 1 << 24  # of files that travel together, unless one alone is larger

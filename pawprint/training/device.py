@@ -11,7 +11,7 @@ import torch.distributed as dist
 from pydantic import ConfigDict, Field
 from torch import Tensor
 
-from pawprint.compute.engine import EngineParams
+from pawprint.compute.settings import EngineParams
 from pawprint.params import StageError
 
 # Pictures that a device computes at a time. On a CPU more are no faster and take more memory.

@@ -17,7 +17,8 @@ from pawprint.commands import predict
 from pawprint.compute import cluster, versions
 from pawprint.compute.choice import open_engine
 from pawprint.compute.cluster import RayEngine
-from pawprint.compute.engine import Engine, EngineParams
+from pawprint.compute.engine import Engine
+from pawprint.compute.settings import EngineParams
 from pawprint.judging import tta
 from pawprint.params import StageError
 from pawprint.sources.download import Downloader, DownloadParams, Result

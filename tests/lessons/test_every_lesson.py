@@ -113,7 +113,15 @@ def test_dvc_runs_every_pipeline_of_the_repository_from_its_root(tmp_path: Path)
     for name in ("sgd", "titanic"):
         needs_extra(name)
         Lesson(tmp_path, name)
-    for library in ("params.py", "tables.py", "watch.py", "pictures", "sources", "judging"):
+    for library in (
+        "params.py",
+        "tables.py",
+        "watch.py",
+        "compute",
+        "pictures",
+        "sources",
+        "judging",
+    ):
         target = tmp_path / "pawprint" / library
         target.parent.mkdir(exist_ok=True)
         target.symlink_to(ROOT / "pawprint" / library)
