@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -131,6 +131,11 @@ class Learner:
                 "split; start fewer"
             )
 
+    @cached_property
+    def folded(self) -> nn.Module:
+        """The model with batch-norm folded; it shares the model's weights."""
+        return fold(self.model, self.config.size)
+
 
 def fine_tune(learner: Learner) -> list[Row]:
     """Train as `params` says; return one row per epoch.
@@ -162,7 +167,7 @@ def blend_ends(learner: Learner) -> Row:
     shares = BLENDS if params.blend == "auto" else (params.blend,)
 
     def measured() -> Row:
-        return measure(learner, refuse_nan(judge(learner, model), "answers"))
+        return measure(learner, refuse_nan(judge(learner, learner.folded), "answers"))
 
     return choose_blend(model, learner.start, shares, known, measured)
 
@@ -208,8 +213,8 @@ def full_phase(learner: Learner) -> Phase:
         epochs=params.epochs,
         first_epoch=params.freeze_epochs,
         inputs=inputs,
-        module=fold(model, learner.config.size),
-        valid_logits=partial(judge, learner, average.module if average else model),
+        module=learner.folded,
+        valid_logits=partial(judge, learner, average.module if average else learner.folded),
         groups=freeze_first(layer_groups(model, lrs), params.freeze_layers),
         schedule=schedule_of(params),
         average=average,
@@ -366,7 +371,9 @@ def judge(learner: Learner, model: nn.Module) -> Tensor:
     pictures = learner.data.valid
     with torch.no_grad(), autocast(learner.params.precision, learner.device):
         mine = pictures[learner.rank :: learner.world]
-        part = run_in_batches(nn.Module.__call__, model, mine, learner.config, learner.device)
+        part = run_in_batches(
+            nn.Module.__call__, model, mine, learner.config, learner.device, again=True
+        )
     return gather_rows(part, len(pictures), learner.device)
 
 

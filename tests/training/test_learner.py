@@ -312,7 +312,7 @@ def test_a_valid_loss_that_is_nan_ends_in_a_line_that_names_the_learning_rate(mo
     """JSON has no NaN: the metrics could not be written."""
     learner = make_learner(freeze_epochs=0)
     nan = torch.full((9, 3), math.nan)
-    monkeypatch.setattr(module, "run_in_batches", lambda *_: nan)
+    monkeypatch.setattr(module, "run_in_batches", lambda *_, **__: nan)
     with pytest.raises(StageError, match=r"the loss is nan in epoch 1: .*train\.lr"):
         fine_tune(learner)
 
