@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pawprint.params import StageError, check
+from pawprint.pictures.formats import looks_like_picture
 from pawprint.sources.file_finder import FileFinder, folded
 from pawprint.sources.labels import LabelledFile, LabelOptions, label_files
 from pawprint.sources.names import is_hidden
@@ -106,6 +107,8 @@ class Guesser:
                 f"{self.where} holds one class ({classes}); a classifier needs two at least; "
                 "folders with the name of a split are no class, unless you write --splits none"
             )
+        if not any(map(looks_like_picture, self.files)):
+            return f"{self.where} holds no file that is a picture by its name"
         return (
             f"{self.where}: nothing says what is on its pictures; put them into a folder for each "
             "class, or name a table by --table, or a regular expression by --pattern"
@@ -219,8 +222,8 @@ class Guesser:
                 f"the names of the files by {pattern} (a guess; to overrule: --pattern)",
             )
             labels = set(trial.found.values())
-            by_camera = any(CAMERAS.fullmatch(label) for label in labels)
-            if trial.works and len(trial.found) >= 2 * len(labels) and not by_camera:
+            no_class = any(CAMERAS.fullmatch(label) or split_of(label) for label in labels)
+            if trial.works and len(trial.found) >= 2 * len(labels) and not no_class:
                 return trial
         return Trial({}, "")
 

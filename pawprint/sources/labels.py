@@ -101,8 +101,8 @@ def _advise(file: str) -> str:
     """Return what can be done about a picture whose folder is no class."""
     if "/" not in file:
         return (
-            "put every picture into a folder named after its class, or set `labels` in the "
-            "source's yaml"
+            "put every picture into a folder named after its class, or in the source's yaml set "
+            "`labels`, or leave it out by `include`"
         )
     return (
         f"the name of its folder, {_folder_of(file)!r}, says no class; put it into a folder named "

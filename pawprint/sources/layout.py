@@ -125,7 +125,11 @@ class Layout:
             return
         found = next(iter(twice.values()))
         names = [parent.name for parent in found]
-        if all(names) and len(set(names)) == len(names):
+        known = self._splits_beside(found)
+        if known:
+            advice = ", ".join(f"{name}: {split}" for name, split in known.items())
+            write = f"`splits: {{{advice}}}` (or what each is)"
+        elif all(names) and len(set(names)) == len(names):
             splits = ("train", *("train",) * (len(names) - 2), "test")
             pairs = zip(map(yaml_word, names[:4]), splits, strict=False)
             advice = ", ".join(f"{name}: {split}" for name, split in pairs)
@@ -142,6 +146,24 @@ class Layout:
             f"names say no split; in the source's yaml, write {write}, or `splits: {{}}` to take "
             "them as one"
         )
+
+    def _splits_beside(self, found: dict[Path, Path]) -> dict[str, str]:
+        """Return the splits of folders side by side, one of them unknown and so for the test.
+
+        found: the folders above a class. Empty if they lie otherwise, or if there is a test.
+        """
+        unknown = [parent for parent in found.values() if not self.meaning_of(parent.name)]
+        if len(found) != 2 or len(unknown) != 1 or not unknown[0].name:
+            return {}
+        known = {
+            owner.parent.name: self.meaning_of(owner.parent.name)
+            for owner in self.classes.values()
+            if owner.parent.parent == unknown[0].parent and owner.parent != unknown[0]
+        }
+        if not all(known.values()) or "test" in known.values():
+            return {}
+        splits = sorted({**known, unknown[0].name: "test"}.items())
+        return {yaml_word(name): split for name, split in splits}
 
     def _is_plain(self, name: str) -> bool:
         """Return whether a folder's name says neither a split nor that it holds pictures."""

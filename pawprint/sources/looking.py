@@ -22,7 +22,7 @@ class Look:
 
     formats: how many pictures of each content type. sizes: width and height in pixels of the sound
     ones. refused: by reason, a line about each picture. labels: the label of each picture's
-    SHA-256, one per time it was seen.
+    SHA-256, one per time it was seen, of the sound ones.
     """
 
     looked: int = 0
@@ -56,7 +56,8 @@ def look_at(items: Iterable[Found], how: Preparation) -> Look:
                 look.looked += 1
                 if isinstance(content, bytes):
                     look.formats[content_type_of(content[:HEAD])] += 1
-                    look.labels[hashlib.sha256(content).hexdigest()].append(item.label)
+                    if not reason:
+                        look.labels[hashlib.sha256(content).hexdigest()].append(item.label)
                 if reason:
                     look.refused[reason].append(f"{item.url} ({detail})")
                 else:

@@ -50,13 +50,30 @@ def label_by_tables(
     for name in names:
         table = parse_user_table(read_table(name), f"{where}: {name}")
         labelled += _read_rows(table, PurePosixPath(name), len(names) > 1, finder, options)
-    for (file, label), number in Counter((row.file, row.label) for row in labelled).items():
-        if number > 1:
+    once = _without_repeats(labelled, f"{where}: {listed(names)}")
+    return [row for row in once if re.search(options.include, row.file)]
+
+
+def _without_repeats(labelled: list[LabelledFile], where: str) -> list[LabelledFile]:
+    """Return the rows, each picture once per label, and say on stderr how many repeat others.
+
+    Tables of boxes have a row per thing on a picture. Raises StageError for a picture that has two
+    splits or groups.
+    """
+    first: dict[tuple[str, str], LabelledFile] = {}
+    for row in labelled:
+        known = first.setdefault((row.file, row.label), row)
+        if (known.split, known.group) != (row.split, row.group):
             raise StageError(
-                f"{where}: {listed(names)} names {file!r} twice as {label!r}; keep one of the two "
-                "rows"
+                f"{where} names {row.file!r} twice as {row.label!r}, with another split or group; "
+                "keep one of the two rows"
             )
-    return [row for row in labelled if re.search(options.include, row.file)]
+    repeats = len(labelled) - len(first)
+    if repeats:
+        counts = Counter((row.file, row.label) for row in labelled)
+        examples = listed([file for (file, _), number in counts.items() if number > 1], 3)
+        logging.warning("%s: %d rows repeat others, so taken once: %s", where, repeats, examples)
+    return list(first.values())
 
 
 def find_tables(files: list[str], options: LabelOptions) -> list[str]:
@@ -76,6 +93,8 @@ def columns_of(
     table: UserTable, folder: PurePosixPath, finder: FileFinder, options: LabelOptions
 ) -> TableColumns:
     """Return which columns a table has. Raises StageError that says what to write if one lacks."""
+    if not table.columns:
+        raise StageError(f"{table.where} is empty; write `file,label` as line 1")
     has = f"{table.where} has the columns {', '.join(table.columns)}"
     known = table.find_all(FILE_NAMES, options.file_column, "file_column")
     if not known and finder.finds_any(table.columns, folder):

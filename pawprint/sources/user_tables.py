@@ -29,6 +29,7 @@ FILE_NAMES = (
     *("file", "filename", "filepath", "path", "image", "imagepath", "imagename", "imagefile"),
     *("imagefilename", "img", "imgpath", "imgname", "imgfile", "picture", "photo", "fname"),
     *("imageid", "imgid", "pictureid", "photoid", "fileid", "imageindex", "idcode", "name"),
+    *("filenames", "filepaths", "files", "paths", "images", "imagepaths", "imagenames"),
     *("id", "uuid", "uid"),
 )
 LABEL_NAMES = (
@@ -190,14 +191,20 @@ def read_splits(table: UserTable, named: str, given: Mapping[str, Any]) -> list[
     if column:
         flag = flag_of(column)
         splits = [_meaning(cell, flag, given) for cell in table.cells(column)]
-        for (line, cells), split in zip(table.rows, splits, strict=True):
-            if cells[column] and split is None:
-                word = yaml_word(cells[column])
-                raise StageError(
-                    f"{table.where}, line {line}: {column} is {cells[column]!r}; it should be "
-                    f"{', '.join(SPLITS)} or empty; write `splits: {{{word}: train}}` (or valid, "
-                    "or test) into the source's yaml"
-                )
+        odd = {
+            cells[column]: line
+            for (line, cells), split in reversed(list(zip(table.rows, splits, strict=True)))
+            if split is None
+        }
+        if odd:
+            word, line = min(odd.items(), key=lambda each: each[1])
+            advice = ", ".join(f"{yaml_word(each)}: train" for each in sorted(odd)[:4])
+            more = ", …" if len(odd) > 4 else ""
+            raise StageError(
+                f"{table.where}, line {line}: {column} is {word!r}; it should be "
+                f"{', '.join(SPLITS)} or empty; write `splits: {{{advice}{more}}}` (train, valid "
+                "or test for each) into the source's yaml"
+            )
         return splits
     flags = {name: flag for name in table.columns if (flag := flag_of(name))}
     if flags:

@@ -175,6 +175,29 @@ def test_a_phones_pictures_are_pictures_and_its_videos_are_counted(tmp_path: Pat
     assert "left out   2: a video, not a picture" in said
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_pictures_are_not_said_to_be_left_out(tmp_path: Path, packed: bool, use):
+    names = (f"{label}_{i}.jpg" for label in ("cat", "dog") for i in range(3))
+    root = fill(tmp_path / "pets", *names)
+    said = use(zipped(root, tmp_path / "pets.zip") if packed else root)
+    assert "classes    2: cat 3, dog 3" in said
+    assert "left out" not in said
+
+
+def test_what_is_said_of_files_beside_a_list_of_addresses_is_not_about_it(tmp_path: Path, use):
+    (tmp_path / "loop").symlink_to(tmp_path)
+    path = tmp_path / "fish.csv"
+    path.write_text("url,label\nhttps://a.example/1.jpg,carp\nhttps://a.example/2.jpg,pike\n")
+    assert "leads back" not in use(path)
+
+
+def test_a_table_may_be_a_text(tmp_path: Path, use):
+    root = fill(tmp_path / "pets", *(f"{i}.jpg" for i in range(4)))
+    rows = "".join(f"{i}.jpg\t{'cat' if i % 2 else 'dog'}\n" for i in range(4))
+    (root / "labels.txt").write_text("file\tlabel\n" + rows)
+    assert "classes    2: cat 2, dog 2" in use(root / "labels.txt")
+
+
 def test_rare_classes_are_named(tmp_path: Path, use):
     root = fill(tmp_path / "few", *(f"cat/{i}.jpg" for i in range(4)), "dog/8.jpg", "fox/9.jpg")
     assert "cannot be in every split: fox 1, dog 1" in use(root)
@@ -182,7 +205,11 @@ def test_rare_classes_are_named(tmp_path: Path, use):
 
 def test_options_say_what_cannot_be_guessed(tmp_path: Path, use, refuse):
     root = fill(tmp_path / "years", "A/cat/1.jpg", "A/dog/2.jpg", "B/cat/3.jpg", "B/dog/4.jpg")
-    assert "write `splits: {A: train, B: test}`" in refuse(root)
+    said = refuse(root)
+    assert "write `splits: {A: train, B: test}`" in said
+    assert said.endswith(
+        "(as options: --splits A=train B=test or --include '^A/' or --splits none)"
+    ), "nobody has written a yaml yet"
     assert "splits     train 2, test 2; valid" in use(root, "--splits", "A=train", "B=test")
     assert load_yaml(Path("data/sources/years.yaml"))["splits"] == {"A": "train", "B": "test"}
     assert "splits     none of its own" in use(root, "--splits", "none")
@@ -192,7 +219,9 @@ def test_options_say_what_cannot_be_guessed(tmp_path: Path, use, refuse):
 def test_columns_are_named_by_options(tmp_path: Path, use, refuse):
     root = fill(tmp_path / "slides", "1.jpg", "2.jpg", "3.jpg", "4.jpg")
     (root / "t.csv").write_text("slide;a;b\n1;x;k\n2;y;l\n3;x;k\n4;y;l\n")
-    assert "which one holds the" in refuse(root)
+    said = refuse(root)
+    assert "which one holds the" in said
+    assert "(as options: --label-column b)" in said
     said = use(root, "--file-column", "slide", "--label-column", "b")
     assert "classes    2: k 2, l 2" in said
     assert load_yaml(Path("data/sources/slides.yaml"))["label_column"] == "b"
@@ -245,9 +274,11 @@ def test_pictures_whose_names_do_not_say_so_are_classes_beside_a_text(tmp_path: 
 def test_a_yaml_that_is_written_over_is_named(tmp_path: Path, use):
     one = fill(tmp_path / "one/farm", "cat/1.jpg", "dog/2.jpg")
     two = fill(tmp_path / "two/farm", "cow/1.jpg", "pig/2.jpg")
-    assert "written over" not in use(one)
-    assert "written over" not in use(one)
-    assert "data/sources/farm.yaml was there, and is written over; --name keeps both" in use(two)
+    assert "is replaced" not in use(one)
+    assert "is replaced" not in use(one)
+    said = "data/sources/farm.yaml is there already and is replaced; --name keeps both"
+    assert said in use(two, "--dry-run")
+    assert said in use(two)
 
 
 def test_a_project_that_may_not_be_written_is_one_line(tmp_path: Path, monkeypatch, refuse):
@@ -270,7 +301,10 @@ def test_a_path_in_the_project_is_written_relative_to_it(project: Path, use):
     [
         ("nowhere", "nowhere: there is no such file or folder; a data set of the Hub is named"),
         ("data/nowhere", "there is no such file or folder"),
-        ("data/own", "nothing says what is on its pictures; put them into a folder for each class"),
+        ("data/own", "'data/own' holds no file that is a picture by its name"),
+        ("data/flat", "has no label; put every picture into a folder named after its class, or"),
+        ("data/flat", "(as options: --labels or --include)"),
+        ("data/late", "(valid 2, test 2), and none is in train; say what the words mean by --spl"),
         ("data", "gather.path is 'data', but data/raw, which the pipeline writes"),
         ("params.yaml", "is not understood; name a folder, a table"),
         ("one.jpg", "is one picture; name the folder, the table or the archive"),
@@ -278,14 +312,24 @@ def test_a_path_in_the_project_is_written_relative_to_it(project: Path, use):
         ("t.rar", "a .rar is not read; unpack it, and name the folder"),
         ("t.zip", "cannot be read as a .tgz, .tar or .zip"),
         ("t.csv", "none of its 1 rows names a file that is there, such as 'x'"),
+        ("t.csv", "if they lie elsewhere, name the folder that holds table and pictures"),
+        ("head.csv", "head.csv has no rows below its header; write one for each picture"),
+        (
+            "urls.txt",
+            "1 class (urls); a classifier needs at least two; name a folder with one list",
+        ),
         ("https://a.example/page", "is an address; for an archive it should end in .zip"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(project: Path, path: str, message: str, refuse):
     fill(project / "data/more", "cat/1.jpg", "dog/2.jpg")
+    fill(project / "data/flat", "IMG_1.jpg", "IMG_2.jpg")
+    fill(project / "data/late", *(f"{s}/{c}/1.jpg" for s in ("val", "test") for c in "ab"))
     for name in ("one.jpg", "t.xlsx", "t.rar", "t.zip"):
         (project / name).write_bytes(b"PK")
     (project / "t.csv").write_text("file,label\nx,cat\n")
+    (project / "head.csv").write_text("file,label\n")
+    (project / "urls.txt").write_text("https://a.example/1.jpg\n")
     assert message in refuse(path)
 
 

@@ -80,12 +80,19 @@ def test_labels_that_cannot_be_had_are_explained(tmp_path: Path, options: dict, 
         (b"file,label,Label\na/1.jpg,x,y\n", r"line 1: the column 'label' is named twice"),
         (b"file,label\na/1.jpg,../up\n", r"t\.csv, line 2: the label '../up' cannot name a folder"),
         (b"file,label\n,x\n", r"t\.csv, line 2: file or label is empty"),
-        (b"file,label\na/1.jpg,x\na/1.jpg,x\n", r"names 'a/1\.jpg' twice as 'x'"),
+        (
+            b"file,label,group\na/1.jpg,x,1\na/1.jpg,x,2\n",
+            r"names 'a/1\.jpg' twice as 'x', with another split or group",
+        ),
         (
             b"file,label,split\na/1.jpg,x,late\n",
             r"line 2: split is 'late'; it should .*{late: train}",
         ),
-        (b"", r"which one holds the files. Write `file_column"),
+        (
+            b"file,label,split\na/1.jpg,x,\nb.jpg,x,0\nc.jpg,y,1\nd.jpg,y,0\n",
+            r"line 3: split is '0'; it should .*{\"0\": train, \"1\": train}` \(train, valid",
+        ),
+        (b"", r"t\.csv is empty; write `file,label` as line 1"),
         (b"file,label\n", r"holds no pictures"),
     ],
 )

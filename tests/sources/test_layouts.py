@@ -266,6 +266,21 @@ TABLES: dict[str, Case] = {
         {},
         {"cat": 1, "dog": 1},
     ),
+    "a row per box, several boxes of a class on a picture": (
+        ["1.jpg", "2.jpg"],
+        {"labels.csv": "filename,class,xmin\n1.jpg,cat,1\n1.jpg,cat,5\n2.jpg,dog,3\n"},
+        {},
+        {"cat": 1, "dog": 1},
+    ),
+    "columns in the plural": (
+        ["train/1.jpg", "test/2.jpg"],
+        {
+            "labels.csv": "class id,filepaths,labels,data set\n0,train/1.jpg,cat,train\n"
+            "1,test/2.jpg,dog,test\n"
+        },
+        {},
+        {"cat/train": 1, "dog/test": 1},
+    ),
     "Excel's line about the delimiter": (
         ["1.jpg", "2.jpg"],
         {"labels.csv": "sep=;\r\nfile;label\r\n1.jpg;a,b\r\n2.jpg;c\r\n"},
@@ -355,6 +370,13 @@ def test_names_of_a_camera_are_no_classes(tmp_path: Path):
         guessed(tmp_path)
 
 
+def test_a_split_is_no_class_that_names_of_files_tell(tmp_path: Path):
+    fill(tmp_path, *(f"train/cat/cat_{i}.jpg" for i in range(2)), "train/dog/dog_3.jpg")
+    fill(tmp_path, "val/images/val_4.jpg", "val/images/val_5.jpg")
+    with pytest.raises(StageError, match=r"'val/images/val_4\.jpg' has no label"):
+        guessed(tmp_path)
+
+
 def test_a_table_that_knows_more_than_the_folders_wins_and_says_so(tmp_path: Path):
     fill(tmp_path, "part_1/a.jpg", "part_1/b.jpg", "part_2/c.jpg", "part_2/d.jpg")
     (tmp_path / "meta.csv").write_text("image_id,dx\na,mel\nb,nv\nc,mel\nd,bkl\n")
@@ -386,6 +408,12 @@ REFUSED: dict[str, tuple[list[str], dict[str, str | bytes], dict[str, object], s
         r"the same classes \(cat, dog\) lie under '2021', '2022', whose names say no split; in the "
         r"source's yaml, write "
         r"`splits: \{\"2021\": train, \"2022\": test\}`",
+    ),
+    "the same classes under a split and a name that says nothing": (
+        both("food/training", "food/validation", "food/evaluation"),
+        {},
+        {},
+        r"write `splits: \{\w+: test, training: train, validation: valid\}` \(or what each is\)",
     ),
     "the same classes beside a copy": (
         both("train", "copies/train"),

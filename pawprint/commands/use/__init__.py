@@ -6,15 +6,18 @@ that gather and verify run.
 """
 
 import argparse
+import contextlib
 import errno
 import io
 import logging
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from pawprint.commands.use.describing import describe
 from pawprint.commands.use.inputs import open_input
@@ -23,21 +26,11 @@ from pawprint.sources.opening import SOURCES, refuse_own_folders
 from pawprint.tables import write_bytes
 
 MARK = "# Written by `pawprint use`"
-OPTIONS = {  # of the command, and the keys of the yaml
-    "labels": "labels",
-    "pattern": "pattern",
-    "table": "table",
-    "include": "include",
-    "file_column": "file_column",
-    "label_column": "label_column",
-    "split_column": "split_column",
-    "group_column": "group_column",
-    "splits": "splits",
-    "config": "config",
-    "split": "split",
-    "image_column": "image_column",
-    "revision": "revision",
-}
+OPTIONS = (  # of the command, and the keys of the yaml
+    *("labels", "pattern", "table", "include", "splits"),
+    *("file_column", "label_column", "split_column", "group_column"),
+    *("config", "split", "image_column", "revision"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         print("\n".join(use(arguments, heard)))
     except StageError as error:
-        sys.exit(f"pawprint: {error}")
+        sys.exit(f"pawprint: {with_options(str(error))}")
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EROFS):
             raise
@@ -106,14 +99,17 @@ def use(arguments: argparse.Namespace, heard: Heard) -> list[str]:
     name, note = source_name(arguments.name, used.stem)
     if used.root is not None:
         refuse_own_folders(used.root)
-    lines = describe(used, name, params, heard.lines)
+    lines = [
+        with_options(line) if line.startswith("note") else line
+        for line in describe(used, name, params, heard.lines)
+    ]
     yaml = source_text(used.values, arguments.path)
     target = SOURCES / f"{name}.yaml"
-    if arguments.dry_run:
-        lines += [f"not written (--dry-run): {target}", *yaml.splitlines()[1:]]
-        return lines
     if target.exists() and target.read_bytes() != yaml.encode():
-        note.append(f"name       {target} was there, and is written over; --name keeps both")
+        note.append(f"name       {target} is there already and is replaced; --name keeps both")
+    if arguments.dry_run:
+        written = f"not written (--dry-run): {target}"
+        return [*lines, *note, written, *yaml.splitlines()[1:]]
     write_bytes(target, yaml.encode())
     path = "" if used.root is None else used.root.as_posix()
     set_params(name, path)
@@ -121,11 +117,27 @@ def use(arguments: argparse.Namespace, heard: Heard) -> list[str]:
     return [*lines, *note, f"wrote      {target}; params.yaml: {wrote}", "next       dvc repro"]
 
 
+def with_options(message: str) -> str:
+    """Return a message with the options that stand for the lines of yaml that it names."""
+    options: dict[str, None] = {}
+    for key, value in re.findall(r"`([a-z_]+)(?:: (.+?))?`", message):
+        if key in OPTIONS:
+            with contextlib.suppress(YAMLError):
+                options[option_of(key, YAML(typ="safe", pure=True).load(value))] = None
+    return f"{message} (as options: {' or '.join(options)})" if options else message
+
+
+def option_of(key: str, value: Any) -> str:
+    """Return the option that stands for a key of the yaml, and for its value unless it is None."""
+    words = [] if value is None else [str(value)]
+    if isinstance(value, dict):
+        words = [f"{word}={split}" for word, split in value.items() if split] or ["none"]
+    return " ".join([f"--{key.replace('_', '-')}", *map(shlex.quote, words)])
+
+
 def given_values(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the lines of the yaml that the command line gives. Raises StageError for `splits`."""
-    values: dict[str, Any] = {
-        key: value for name, key in OPTIONS.items() if (value := getattr(arguments, name))
-    }
+    values: dict[str, Any] = {key: value for key in OPTIONS if (value := getattr(arguments, key))}
     if isinstance(table := values.get("table"), list) and len(table) == 1:
         values["table"] = table[0]
     if "splits" in values:

@@ -1,6 +1,7 @@
 """What `pawprint use` says: ten lines or so about pictures that are not gathered yet."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from pawprint.tables import SPLITS
 
 MOST = 1000  # pictures that are decoded
 RARE = len(SPLITS)  # a class of fewer pictures cannot be in every split
+MORE_CLASSES = defaultdict(
+    lambda: "--labels, --table, --pattern and --label-column say how pictures are labelled",
+    urls="name a folder with one list per class, or a table with a column `label` beside `url`",
+)
 
 
 def describe(used: Input, name: str, params: dict[str, Any], heard: list[str]) -> list[str]:
@@ -24,14 +29,15 @@ def describe(used: Input, name: str, params: dict[str, Any], heard: list[str]) -
     lines = [f"{name}: {used.what}"]
     if used.find is None:
         return [*lines, *option_lines(used.values)]
-    items = list(used.find())
+    heard.clear()  # what was said while guessing; `find` says again what counts
+    items = [replace(item, read=None) for item in used.find()]
     here = [item for item in items if not item.missing]
     classes = Counter(item.label for item in here)
     if len(classes) < 2:
+        only = f" ({', '.join(classes)})" if classes else ""
         raise StageError(
-            f"{used.what}: {len(classes)} class ({', '.join(classes)}); a classifier needs at "
-            "least two; --labels, --table, --pattern and --label-column say how pictures are "
-            "labelled"
+            f"{used.what}: {len(classes)} class{only}; a classifier needs at least two; "
+            f"{MORE_CLASSES[used.kind]}"
         )
     lines += [said("labels", used.how), *class_lines(classes, items), *split_lines(here, params)]
     if used.is_local:
@@ -39,7 +45,8 @@ def describe(used: Input, name: str, params: dict[str, Any], heard: list[str]) -
         chosen = spread((item for item in used.find() if not item.missing), len(here), MOST)
         look = look_at(chosen, how.preparation({}))
         lines += look_lines(look, len(here))
-    others = Counter(item.missing for item in items if item.status == "not a picture")
+    gone = (item for item in items if item.missing and item.status == "not a picture")
+    others = Counter(item.missing for item in gone)
     lines += [said("left out", f"{count:,}: {why}") for why, count in others.most_common(3)]
     where = f"gather.path: '{used.root}': "
     notes = dict.fromkeys(line.removeprefix(where) for line in heard)
@@ -74,10 +81,18 @@ def class_lines(classes: Counter[str], items: list[Found]) -> list[str]:
 
 
 def split_lines(here: list[Found], params: dict[str, Any]) -> list[str]:
-    """Return the splits that the source gives, and what is drawn."""
+    """Return the splits that the source gives, and what is drawn.
+
+    Raises StageError if no picture is to train with.
+    """
     counts = Counter(item.split for item in here)
     given = ", ".join(f"{split} {counts[split]:,}" for split in SPLITS if counts[split])
     shares = {split: (params.get("split") or {}).get(f"{split}_pct") for split in SPLITS}
+    if given and not counts["train"] and not counts[""]:
+        raise StageError(
+            f"every picture has a split of its own ({given}), and none is in train; say what the "
+            "words mean by --splits WORD=SPLIT, or by --splits none that they are no splits"
+        )
     if not given:
         text = "none of its own; train, valid and test are drawn"
     elif counts[""]:

@@ -86,7 +86,8 @@ def open_address(text: str, suffix: str, given: dict[str, Any]) -> Input:
     if suffix not in ARCHIVES:
         raise StageError(
             f"{text} is an address; for an archive it should end in {', '.join(ARCHIVES)}; for "
-            "pictures, write addresses into a .txt or .csv, one per line, and name that"
+            "pictures, write addresses into a .txt or .csv, one per line, and name that; a data "
+            "set of the Hub is named OWNER/NAME alone"
         )
     values = {"kind": "archive", "archive": text, **given}
     check(values, ArchiveOptions, "", Path("the options"))
@@ -167,18 +168,27 @@ def open_table(path: Path, given: dict[str, Any]) -> Input:
             f"{path} is not understood; name a folder, a table (.csv, .tsv), a list of addresses "
             f"(.txt, .csv), an archive ({', '.join(ARCHIVES)}) or a data set of the Hub"
         )
-    root, problem = path.parent, ""
-    if path.suffix.lower() != ".txt":
-        files = list(folder.list_files(root, ANY))
-        guesser = Guesser(files, lambda name: read_list(root / name), given, f"'{root}'")
-        trial = guesser.try_table(path.name)
-        if trial.found:
-            return open_labelled(root, path.stem, files, trial)
-        problem = trial.error
+    root = path.parent
+    files = list(folder.list_files(root, ANY))
+    guesser = Guesser(files, lambda name: read_list(root / name), given, f"'{root}'")
+    trial = guesser.try_table(path.name)
+    if trial.found:
+        return open_labelled(root, path.stem, files, trial)
     try:
         return open_lists(path, path.stem, given)
     except StageError as error:
-        raise StageError(problem or str(error)) from None
+        if path.suffix.lower() == ".txt":
+            raise
+        raise StageError(table_problem(path, trial) or str(error)) from None
+
+
+def table_problem(path: Path, trial: Trial) -> str:
+    """Return what is wrong with a table that is no list of addresses either; "" if unknown."""
+    if not trial.error and not trial.labelled:
+        return f"{path} has no rows below its header; write one for each picture"
+    if trial.labelled or "names a file that is there" not in trial.error:
+        return trial.error
+    return f"{trial.error}; if they lie elsewhere, name the folder that holds table and pictures"
 
 
 def open_labelled(root: Path, stem: str, files: list[str], trial: Trial) -> Input:
@@ -196,10 +206,14 @@ def open_lists(root: Path, stem: str, given: dict[str, Any]) -> Input:
     """Return a list of addresses, or a folder of lists."""
     values = {"kind": "urls", **given}
     options = check(values, UrlsOptions, "", Path("the options"))
-    items = list(checked(urls.find_pictures(options, root)))
-    what = f"{len(items):,} addresses; the pictures are looked at when gather has them"
+
+    def find() -> Iterator[Found]:
+        yield from checked(urls.find_pictures(options, root))
+
+    count = sum(1 for _ in find())
+    what = f"{count:,} addresses; the pictures are looked at when gather has them"
     how = "the table's column, or the list's name"
-    return Input("urls", what, values, root, stem, how, lambda: iter(items), is_local=False)
+    return Input("urls", what, values, root, stem, how, find, is_local=False)
 
 
 def checked(items: Iterator[Found]) -> Iterator[Found]:
