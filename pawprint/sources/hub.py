@@ -33,6 +33,7 @@ from pawprint.sources.names import is_hidden
 
 __all__ = ["HubOptions", "find_pictures"]
 
+FILES = PARTIAL / "hub"  # where the files of data sets are fetched to, a folder per commit
 COMMIT = re.compile(r"hf://datasets/[^@]+@([0-9a-f]{40})/")
 
 
@@ -131,11 +132,14 @@ def open_folder(root: Path) -> Repository:
     return Repository(f"'{root}'", "", files, lambda name: root / name)
 
 
-def open_dataset(dataset: str, revision: str, locked: bool = False) -> Repository:
+def open_dataset(
+    dataset: str, revision: str, locked: bool = False, target: Path = FILES
+) -> Repository:
     """Ask the Hub for a data set's commit and its files.
 
     revision: a branch, tag or commit; "" for the main branch. locked: whether the lock names it.
-    Raises StageError if the data set is absent, private or gated, or the Hub does not answer.
+    target: the folder for what is fetched. Raises StageError if the data set is absent, private or
+    gated, and NoAnswer if the Hub does not answer.
     """
     try:
         from huggingface_hub import HfApi
@@ -149,15 +153,14 @@ def open_dataset(dataset: str, revision: str, locked: bool = False) -> Repositor
     name = f"data set {dataset}"
     safe = [safe_name(path, Path(dataset)) for path in paths]
     files = sorted(path for path in safe if not is_hidden(path))
-    fetch = partial(fetch_file, api, dataset, str(commit))
+    fetch = partial(fetch_file, api, dataset, str(commit), target / str(commit)[:16])
     return Repository(name, f"hf://datasets/{dataset}@{commit}/", files, fetch)
 
 
-def fetch_file(api: Any, dataset: str, commit: str, name: str) -> Path:
-    """Return a file of a data set in data/gather.partial; fetch it, or the rest of it."""
+def fetch_file(api: Any, dataset: str, commit: str, folder: Path, name: str) -> Path:
+    """Return a file of a data set in a folder; fetch it, or the rest of it."""
     from huggingface_hub.utils import disable_progress_bars
 
-    folder = PARTIAL / "hub" / commit[:16]
     if looks_like_picture(name):  # one of many: gather has a bar for all
         disable_progress_bars()
     with hub_errors(dataset, commit):
@@ -166,6 +169,10 @@ def fetch_file(api: Any, dataset: str, commit: str, name: str) -> Path:
                 dataset, name, repo_type="dataset", revision=commit, local_dir=folder
             )
         )
+
+
+class NoAnswer(StageError):
+    """The Hub does not answer, or may not be asked; another time it may."""
 
 
 @contextlib.contextmanager
@@ -191,11 +198,11 @@ def hub_errors(dataset: str, revision: str = "", locked: bool = False) -> Iterat
             advice = "delete data/gathered.csv to gather the data set as it is now"
         raise StageError(f"data set {dataset} has no revision {revision!r}; {advice}") from None
     except errors.OfflineModeIsEnabled:
-        raise StageError(f"data set {dataset}: HF_HUB_OFFLINE forbids to fetch it") from None
+        raise NoAnswer(f"data set {dataset}: HF_HUB_OFFLINE forbids to fetch it") from None
     except Exception as error:
         if isinstance(error, OSError) and error.errno in OURS:
             raise
-        raise StageError(
+        raise NoAnswer(
             f"data set {dataset}: the Hub cannot be read ({reason_of(error)}); run again to go on "
             "from what is there"
         ) from None

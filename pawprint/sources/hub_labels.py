@@ -15,10 +15,10 @@ LABELS = ("label", "labels", "class", "category", "target", "label_name", "class
 Features = dict[str, dict[str, Any]]  # by column, as the schema of `datasets` describes them
 
 
-def features_of_card(card: Mapping[str, Any], config: str) -> Features:
-    """Return the features that a README's front matter describes (`dataset_info`), by column.
+def info_of_card(card: Mapping[str, Any], config: str) -> dict[str, Any]:
+    """Return what a README's front matter says of a configuration (`dataset_info`).
 
-    config: its configuration, "" for the default, or else the first one.
+    config: "" for the default, or else the first one.
     """
     infos = card.get("dataset_info") or []
     infos = infos if isinstance(infos, list) else [infos]
@@ -26,8 +26,13 @@ def features_of_card(card: Mapping[str, Any], config: str) -> Features:
     named = [
         info for info in infos if str(info.get("config_name", "default")) == (config or "default")
     ]
+    return dict((named or infos or [{}])[0])
+
+
+def features_of_card(card: Mapping[str, Any], config: str) -> Features:
+    """Return the features that a README's front matter describes, by column; see info_of_card."""
     features: Features = {}
-    for feature in (named or infos or [{}])[0].get("features") or []:
+    for feature in info_of_card(card, config).get("features") or []:
         if isinstance(feature, dict) and "name" in feature:
             kind = feature.get("dtype")
             features[str(feature["name"])] = {"_type": "Image"} if kind == "image" else {}

@@ -14,6 +14,7 @@ from pawprint.__main__ import main
 from pawprint.params import load_yaml
 from pawprint.tables import read_json, read_table
 from stages import gather
+from tests.support.hub import Hub, ask_here, shard
 from tests.support.phone import heic, movie
 from tests.support.project import ROOT
 from tests.support.world import fill, picture
@@ -241,20 +242,80 @@ def test_a_list_of_addresses_is_counted(tmp_path: Path, use):
     assert "classes    2: carp 1, pike 1" in use(folder)
 
 
-def test_a_data_set_of_the_hub_is_looked_at_by_gather(tmp_path: Path, use, refuse):
-    assert "--table is not for a data set of the Hub" in refuse("a/b", "--table", "x.csv")
-    assert "a data set of the Hub, as no folder has this name" in use(
-        "someone/beans", "--split", "train"
-    )
+CARD = """---
+dataset_info:
+  features:
+  - {name: image, dtype: image}
+  - name: label
+    dtype: {class_label: {names: {'0': cat, '1': dog}}}
+  splits:
+  - {name: train, num_bytes: 1, num_examples: 3680}
+  - {name: test, num_bytes: 1, num_examples: 3669}
+---
+"""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch):
+    """A Hub that huggingface_hub asks."""
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with Hub() as running:
+        ask_here(monkeypatch, running.base)
+        yield running
+
+
+def shards() -> dict[str, bytes]:
+    """A data set with train and test."""
+    return {
+        "README.md": CARD.encode(),
+        "data/train-00000-of-00001.parquet": shard([0, 1, 0, 1, 1], 0, ("cat", "dog")),
+        "data/test-00000-of-00001.parquet": shard([0, 1], 9, ("cat", "dog")),
+    }
+
+
+def test_a_data_set_of_the_hub_is_known_by_its_listing_and_readme(server: Hub, project: Path, use):
+    commit = server.put("someone/beans", shards())
+    before = sorted(project.rglob("*"))
+    said = use("someone/beans", "--dry-run")
+    assert sorted(project.rglob("*")) == before
+    assert "a data set of the Hub, as no folder has this name" in said
+    assert f"files      2 parquet files, at commit {commit[:12]}" in said
+    assert "classes    2: cat, dog" in said
+    assert "splits     test 3,669 (test), train 3,680 (train)" in said
+    assert server.fetched() == ["README.md"], "no pictures"
+    said = use("someone/beans", "--split", "train")
+    assert "splits     train 3,680; train, valid and test are drawn from it" in said
     assert load_yaml(Path("data/sources/beans.yaml")) == {
         "kind": "hub",
         "dataset": "someone/beans",
         "split": "train",
     }
     assert len(changed()) == 1, "gather.path is not read"
-    (tmp_path / "rows").mkdir()
-    (tmp_path / "rows/train-00000-of-00001.parquet").write_bytes(b"PAR1")
-    assert "a folder of parquet files" in use(tmp_path / "rows")
+
+
+def test_a_data_set_that_cannot_be_read_is_one_line(server: Hub, refuse):
+    assert "--table is not for a data set of the Hub" in refuse("a/b", "--table", "x.csv")
+    assert "there is no data set a/b, or it is private" in refuse("a/b")
+    server.put("a/odd", {f"data/{name}-00000-of-00001.parquet": b"" for name in ("x", "y")})
+    said = refuse("a/odd")
+    assert "such as `split: x` in the source's yaml (as options: --split x)" in said
+
+
+def test_a_hub_that_does_not_answer_leaves_it_to_gather(server: Hub, monkeypatch, use):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert "nothing is known yet, gather asks again: data set a/b" in use("a/b")
+    assert load_yaml(Path("data/sources/b.yaml")) == {"kind": "hub", "dataset": "a/b"}
+
+
+def test_a_folder_of_parquet_files_is_looked_at(tmp_path: Path, use):
+    for name, content in shards().items():
+        (tmp_path / "rows" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "rows" / name).write_bytes(content)
+    said = use(tmp_path / "rows")
+    assert "rows: a folder of parquet files" in said
+    assert "classes    2: dog 4, cat 3" in said
+    assert "splits     train 5, test 2; valid (0.2 of it) will be drawn from train" in said
+    assert "formats    jpeg 7" in said
     assert load_yaml(Path("data/sources/rows.yaml")) == {"kind": "hub"}
 
 

@@ -16,7 +16,7 @@ import pytest
 from pawprint.params import StageError, check
 from pawprint.sources import Found, hub
 from tests.support.archives import tarred
-from tests.support.hub import Files, Hub, commit_of, shard
+from tests.support.hub import Files, Hub, ask_here, commit_of, shard
 from tests.support.world import ROOT, World, picture
 
 NAMES = ("cat", "dog")
@@ -30,15 +30,8 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
     with Hub() as running:
         monkeypatch.setenv("HF_ENDPOINT", running.base)
-        use(monkeypatch, running.base)
+        ask_here(monkeypatch, running.base)
         yield running
-
-
-def use(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    """Let huggingface_hub ask this server in this process too, where it may be imported already."""
-    template = address + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
-    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
 
 
 def find(**options: object) -> list[Found]:
@@ -665,7 +658,7 @@ def test_what_may_not_be_read_or_is_not_there_is_one_line(
     assert "lab/beans is gated: accept its terms on its page, and set HF_TOKEN" in line
     assert "should be owner/name" in failing(dataset="https://hub.example/lab/beans")
     assert "unknown key datset" in failing(datset="lab/beans")
-    use(monkeypatch, "http://127.0.0.1:9")
+    ask_here(monkeypatch, "http://127.0.0.1:9")
     line = failing(dataset="lab/beans")
     assert "the Hub cannot be read (" in line
     assert "run again to go on from what is there" in line

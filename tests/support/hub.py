@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from tests.support.world import picture
 
@@ -99,6 +100,13 @@ class Hub:
         return sorted(
             path.split("/", 6)[6] for path in self.asked if path.startswith("GET /datasets/")
         )
+
+
+def ask_here(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Let huggingface_hub ask this server in this process too, where it may be imported already."""
+    template = address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
 
 
 class Handler(BaseHTTPRequestHandler):

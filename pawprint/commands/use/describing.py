@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pawprint.commands.use.inputs import Input
+from pawprint.commands.use.wording import named, said
 from pawprint.judging.own_splits import missing_splits
 from pawprint.params import StageError, check, listed
 from pawprint.pictures.storing import VerifyParams
@@ -28,7 +29,7 @@ def describe(used: Input, name: str, params: dict[str, Any], heard: list[str]) -
     """
     lines = [f"{name}: {used.what}"]
     if used.find is None:
-        return [*lines, *option_lines(used.values)]
+        return [*lines, *option_lines(used.values), *used.look()]
     heard.clear()  # what was said while guessing; `find` says again what counts
     items = [replace(item, read=None) for item in used.find()]
     here = [item for item in items if not item.missing]
@@ -53,11 +54,6 @@ def describe(used: Input, name: str, params: dict[str, Any], heard: list[str]) -
     return [*lines, *(said("note", line) for line in notes)]
 
 
-def said(word: str, text: str) -> str:
-    """Return a line of the report."""
-    return f"{word:10} {text}"
-
-
 def option_lines(values: dict[str, Any]) -> list[str]:
     """Return what the yaml will say of a source that is not looked at."""
     return [said(key, str(value)) for key, value in values.items() if key != "kind"]
@@ -67,8 +63,7 @@ def class_lines(classes: Counter[str], items: list[Found]) -> list[str]:
     """Return the classes with their counts, the largest and the smallest if they are many."""
     order = sorted(classes.items(), key=lambda each: (-each[1], each[0]))
     counts = [f"{label} {count:,}" for label, count in order]
-    shown = counts if len(counts) <= 12 else [*counts[:6], "…", *counts[-3:]]
-    lines = [said("classes", f"{len(classes)}: {', '.join(shown)}")]
+    lines = [said("classes", f"{len(classes)}: {named(counts)}")]
     rare = [f"{label} {count}" for label, count in order[::-1] if count < RARE]
     if rare:
         text = f"classes of fewer than {RARE} pictures, which cannot be in every split: "

@@ -4,16 +4,19 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pawprint.commands.use.hub_look import look_at_dataset
 from pawprint.params import StageError, check
 from pawprint.pictures.formats import looks_like_picture
-from pawprint.sources import Found, archive, folder, urls
+from pawprint.sources import Found, archive, folder, hub, urls
 from pawprint.sources.archive import ArchiveOptions
 from pawprint.sources.download import Downloader, DownloadParams
 from pawprint.sources.folder import FolderOptions
 from pawprint.sources.guessing import Guesser, Trial
+from pawprint.sources.hub_options import HubOptions
 from pawprint.sources.label_options import LabelOptions
 from pawprint.sources.names import check_label, is_hidden
 from pawprint.sources.urls import UrlsOptions
@@ -50,6 +53,7 @@ class Input:
     how: str = ""
     find: Callable[[], Iterator[Found]] | None = None
     is_local: bool = True
+    look: Callable[[], list[str]] = list
 
 
 def open_input(text: str, given: dict[str, Any]) -> Input:
@@ -102,8 +106,10 @@ def open_hub_name(text: str, path: Path, given: dict[str, Any]) -> Input:
             f"{text}: there is no such file or folder; a data set of the Hub is named OWNER/NAME"
         )
     values = {"kind": "hub", "dataset": text, **hub_values(given)}
-    what = f"a data set of the Hub, as no folder has this name; {LATER}"
-    return Input("hub", what, values, None, path.name)
+    options = check(values, HubOptions, "", Path("the options"))
+    what = "a data set of the Hub, as no folder has this name"
+    look = partial(look_at_dataset, options)
+    return Input("hub", what, values, None, path.name, look=look)
 
 
 def hub_values(given: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +130,11 @@ def open_folder(root: Path, given: dict[str, Any]) -> Input:
     stem = root.resolve().name
     if not pictures and any(name.endswith(".parquet") for name in files):
         values = {"kind": "hub", **hub_values(given)}
-        return Input("hub", f"a folder of parquet files; {LATER}", values, root, stem)
+        rows = check(values, HubOptions, "", Path("the options"))
+        return Input(
+            *("hub", "a folder of parquet files", values, root, stem, "the column of labels"),
+            find=lambda: checked(hub.find_pictures(rows, root)),
+        )
     lists = [name for name in files if name.lower().endswith(urls.LISTS) and "/" not in name]
     if not pictures and lists:
         try:
