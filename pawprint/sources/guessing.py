@@ -97,10 +97,12 @@ class Guesser:
             by_name = self._best_pattern()
         if by_name.works:
             return by_name
-        raise StageError(by_table.error or by_folder.error or self._nothing(by_folder))
+        in_folders = any("/" in file for file in self.files if looks_like_picture(file))
+        no_folder = by_folder.error if in_folders else ""
+        raise StageError(by_table.error or no_folder or self._nothing(by_folder))
 
     def _nothing(self, by_folder: Trial) -> str:
-        """Return what is wrong if nothing fails and nothing gives two classes."""
+        """Return what is wrong if no file is misplaced and nothing gives two classes."""
         classes = ", ".join(sorted(set(by_folder.found.values())))
         if classes:
             return (

@@ -204,6 +204,11 @@ def test_rare_classes_are_named(tmp_path: Path, use):
     assert "cannot be in every split: fox 1, dog 1" in use(root)
 
 
+def test_classes_of_nearly_the_same_name_are_named(tmp_path: Path, use):
+    root = fill(tmp_path / "pets", "train/Cat/1.jpg", "train/dog/2.jpg", "val/cat/3.jpg")
+    assert "differ only in case, spaces or signs: Cat, cat; rename one if they are" in use(root)
+
+
 def test_options_say_what_cannot_be_guessed(tmp_path: Path, use, refuse):
     root = fill(tmp_path / "years", "A/cat/1.jpg", "A/dog/2.jpg", "B/cat/3.jpg", "B/dog/4.jpg")
     said = refuse(root)
@@ -303,7 +308,7 @@ def test_a_data_set_that_cannot_be_read_is_one_line(server: Hub, refuse):
 
 def test_a_hub_that_does_not_answer_leaves_it_to_gather(server: Hub, monkeypatch, use):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert "nothing is known yet, gather asks again: data set a/b" in use("a/b")
+    assert "not looked at yet, gather asks again: data set a/b" in use("a/b")
     assert load_yaml(Path("data/sources/b.yaml")) == {"kind": "hub", "dataset": "a/b"}
 
 
@@ -363,8 +368,10 @@ def test_a_path_in_the_project_is_written_relative_to_it(project: Path, use):
         ("nowhere", "nowhere: there is no such file or folder; a data set of the Hub is named"),
         ("data/nowhere", "there is no such file or folder"),
         ("data/own", "'data/own' holds no file that is a picture by its name"),
-        ("data/flat", "has no label; put every picture into a folder named after its class, or"),
-        ("data/flat", "(as options: --labels or --include)"),
+        (
+            "data/flat",
+            "nothing says what is on its pictures; put them into a folder for each class",
+        ),
         ("data/late", "(valid 2, test 2), and none is in train; say what the words mean by --spl"),
         ("data", "gather.path is 'data', but data/raw, which the pipeline writes"),
         ("params.yaml", "is not understood; name a folder, a table"),

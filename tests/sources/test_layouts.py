@@ -366,7 +366,7 @@ def test_labels_in_names_are_guessed(tmp_path: Path, layout: str):
 
 def test_names_of_a_camera_are_no_classes(tmp_path: Path):
     fill(tmp_path, "IMG_001.jpg", "IMG_002.jpg", "DSC_003.jpg", "DSC_004.jpg")
-    with pytest.raises(StageError, match="has no label; put every picture into a folder"):
+    with pytest.raises(StageError, match="nothing says what is on its pictures"):
         guessed(tmp_path)
 
 

@@ -12,6 +12,7 @@ from pawprint.params import StageError, check, listed
 from pawprint.pictures.storing import VerifyParams
 from pawprint.sources import Found
 from pawprint.sources.looking import Look, look_at, spread
+from pawprint.sources.user_tables import squeeze
 from pawprint.tables import SPLITS
 
 MOST = 1000  # pictures that are decoded
@@ -68,6 +69,13 @@ def class_lines(classes: Counter[str], items: list[Found]) -> list[str]:
     if rare:
         text = f"classes of fewer than {RARE} pictures, which cannot be in every split: "
         lines.append(said("rare", text + listed(rare, 6)))
+    alike = defaultdict(list)
+    for label in sorted(classes):
+        alike[squeeze(label)].append(label)
+    same = [", ".join(labels) for name, labels in alike.items() if name and len(labels) > 1]
+    if same:
+        text = "classes whose names differ only in case, spaces or signs: "
+        lines.append(said("alike", f"{text}{'; '.join(same[:6])}; rename one if they are the same"))
     empty = sorted({item.label for item in items} - set(classes))
     if empty:
         text = "classes without a picture; gather.min_per_class: 0 leaves them out: "

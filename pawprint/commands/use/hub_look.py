@@ -26,7 +26,8 @@ def look_at_dataset(options: HubOptions) -> list[str]:
             if script_of(options.dataset, repository, parts) and not options.revision:
                 repository, parts = converted(options, repository, parts)
         except NoAnswer as error:
-            return [said("note", f"nothing is known yet, gather asks again: {error}")]
+            why = str(error).partition("; ")[0]
+            return [said("note", f"not looked at yet, gather asks again: {why}")]
     if not parts:
         raise StageError(f"{repository.name}: it holds neither parquet files nor pictures")
     commit = repository.address.rpartition("@")[2][:12]
