@@ -14,14 +14,16 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     """Return the temperature, 0.05 to 20, that fits the targets best.
 
     Under it, softmax(logits / temperature) has the lowest negative log-likelihood. logits:
-    (N, classes); targets: int64 (N,). The targets are softened as if each class had one more
-    picture (Platt, "Probabilistic outputs for support vector machines", 1999). If no valid picture
-    is wrong, the temperature would otherwise fall without end.
+    (N, classes); targets: int64 (N,). If no picture is wrong, the temperature would fall without
+    end. So the targets are softened by what the error of the next picture is expected to be then,
+    1 / (N + 2): Laplace's rule of succession, which Platt applied to each of two classes
+    ("Probabilistic outputs for support vector machines", 1999). All pictures count together,
+    because they share the one temperature, and a rare class has too few.
     """
-    classes = logits.shape[1]
-    count = torch.bincount(targets, minlength=classes)[targets].double()
-    soft = (1 / (count + classes))[:, None].repeat(1, classes)
-    soft[torch.arange(len(targets)), targets] = (count + 1) / (count + classes)
+    count, classes = logits.shape
+    wrong = 1 / (count + 2)
+    soft = torch.full((count, classes), wrong / (classes - 1), dtype=torch.float64)
+    soft[torch.arange(count), targets] = 1 - wrong
 
     def loss(log_temperature: float) -> float:
         return F.cross_entropy(logits.double() / np.exp(log_temperature), soft).item()
