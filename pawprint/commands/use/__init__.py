@@ -38,24 +38,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("path", help="a folder, a table, an archive, a list of addresses, or a Hub data set's name")
     add("--name", default="", help="the source's name; default: that of PATH")
-    add("--dry-run", action="store_true", help="say what is seen, and write nothing")
+    add("--dry-run", action="store_true", help="only say what is there, and write nothing")
     add(
-        "--labels", choices=("parent", "pattern", "table"), help="what a picture's label is told by"
+        "--labels",
+        choices=("parent", "pattern", "table"),
+        help="where labels come from: folders, file names or a table",
     )
-    add("--pattern", help="a regular expression whose group is the label, in the file's name")
-    add("--table", nargs="+", help="a CSV of labels below PATH, or several")
-    add("--include", help="a regular expression; paths that it does not match are left out")
+    add("--pattern", help="a regular expression for the file's name; its group is the label")
+    add("--table", nargs="+", help="a CSV of labels below PATH, or several of them")
+    add("--include", help="a regular expression; files whose path does not match are left out")
     for name in ("file", "label", "split", "group"):
-        add(f"--{name}-column", help=f"the table's column of the {name}")
+        add(f"--{name}-column", help=f"the column of the table that holds the {name}")
     add(
         "--splits",
         nargs="+",
         metavar="WORD=SPLIT",
-        help="what names of folders or cells mean, such as 2021=train 2022=test; none: nothing",
+        help="what folders or cells mean, such as 2021=train 2022=test; none: they are no splits",
     )
-    add("--config", help="of a Hub data set")
+    add("--config", help="of a Hub data set: the configuration to use")
     add("--split", help="of a Hub data set: the one to use")
-    add("--image-column", help="of a Hub data set")
+    add("--image-column", help="of a Hub data set: the column that holds the pictures")
     add("--revision", help="of a Hub data set: a commit, a branch or a tag")
 
 
