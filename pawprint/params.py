@@ -93,7 +93,7 @@ def _explain(detail: ErrorDetails, cls: type[Params], prefix: str) -> str:
     if detail["type"] == "missing":
         return f"{key} is missing"
     rule = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{key} is {value!r}; it {rule}"
+    return f"{key} is {value!r}; it {rule}" if key else f"it {rule}"
 
 
 def run_stage(main: Callable[[], None]) -> None:

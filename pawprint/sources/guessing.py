@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pawprint.params import StageError, check
+from pawprint.params import StageError, check, listed
 from pawprint.pictures.formats import looks_like_picture
 from pawprint.sources.file_finder import FileFinder, folded
 from pawprint.sources.labels import LabelledFile, LabelOptions, label_files
@@ -111,9 +111,11 @@ class Guesser:
             )
         if not any(map(looks_like_picture, self.files)):
             return f"{self.where} holds no file that is a picture by its name"
+        tables = [file for file in self.files if _is_table(file)]
+        unused = f" ({listed(tables, 3)} names none of them)" if tables else ""
         return (
-            f"{self.where}: nothing says what is on its pictures; put them into a folder for each "
-            "class, or name a table by --table, or a regular expression by --pattern"
+            f"{self.where}: nothing says what is on its pictures{unused}; put them into a folder "
+            "for each class, or name a table by --table, or a regular expression by --pattern"
         )
 
     def _choose(self, by_folder: Trial, by_table: Trial) -> Trial:
@@ -147,9 +149,7 @@ class Guesser:
 
     def _best_table(self) -> Trial:
         """Return the trial of the table that labels most pictures."""
-        tables = [
-            f for f in self.files if re.search(r"\.(csv|tsv)$", f.lower()) and not is_hidden(f)
-        ]
+        tables = [file for file in self.files if _is_table(file)]
         names = [name for name in tables if "/" not in name]
         below = [PurePosixPath(name).name for name in tables if "/" in name]
         names += [name for name in dict.fromkeys(below) if below.count(name) > 1]
@@ -228,6 +228,11 @@ class Guesser:
             if trial.works and len(trial.found) >= 2 * len(labels) and not no_class:
                 return trial
         return Trial({}, "")
+
+
+def _is_table(file: str) -> bool:
+    """Return whether a file is a table by its name."""
+    return bool(re.search(r"\.(csv|tsv)$", file.lower())) and not is_hidden(file)
 
 
 def _worth(trial: Trial) -> tuple[bool, int, bool]:

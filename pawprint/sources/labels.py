@@ -78,8 +78,13 @@ def _label_by_folder(
     """
     holders = _folders_with_folders(files)
     filled = {_folder_of(file) for file in files if not is_document(file)}
-    others = (file for file in files if not _is_picture(file))
+    pictured = {_folder_of(file) for file in files if _is_picture(file)}
+    names = {PurePosixPath(folder).name for folder in pictured}
+    others = [file for file in files if not _is_picture(file)]
     beside = {f for f in others if _folder_of(f) in holders or _folder_of(f) not in filled}
+    # Annotation/beagle/n1_7, a text beside Images/beagle/n1_7.jpg
+    alone = (file for file in others if _folder_of(file) not in pictured)
+    beside |= {file for file in alone if PurePosixPath(file).parent.name in names}
     folders = {_folder_of(file) for file in files if file not in beside}
     layout = Layout(folders, options.meaning_of, options.is_container)
     if "splits" not in options.model_fields_set:

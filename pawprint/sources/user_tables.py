@@ -110,8 +110,8 @@ class ColumnOptions(Params):
 class UserTable:
     """A table with a header, named `where` in messages.
 
-    columns: as they are written. rows: the line on which each row ends, and its cells by column.
-    Neither has spaces at its ends.
+    columns: as they are written; one without a name is `column 1`, or the number where it is.
+    rows: the line on which each row ends, and its cells by column. Neither has spaces at its ends.
     """
 
     where: str
@@ -160,7 +160,8 @@ def parse_user_table(content: bytes, where: str) -> UserTable:
     first = content.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0].split(b"\r", 1)[0]
     delimiter = max(",;\t|", key=lambda each: first.count(each.encode()))
     table = parse_rows(content, where, delimiter)
-    columns = [name.strip() for name in table.header]
+    named = enumerate(map(str.strip, table.header), start=1)
+    columns = [name or f"column {number}" for number, name in named]
     lower = [name.lower() for name in columns]
     twice = [name for name in lower if lower.count(name) > 1]
     if twice:

@@ -401,6 +401,19 @@ def test_what_cannot_be_used_is_one_line(project: Path, path: str, message: str,
     assert message in refuse(path)
 
 
+def test_a_pattern_without_a_group_is_one_line(tmp_path: Path, refuse):
+    root = fill(tmp_path / "pets", "cat_1.jpg", "dog_2.jpg")
+    assert refuse(root, "--pattern", "cat").startswith(
+        "pawprint: the options: it says labels: pattern, so its pattern should have a group"
+    )
+
+
+def test_a_table_that_names_none_of_the_pictures_is_named(tmp_path: Path, refuse):
+    root = fill(tmp_path / "pets", "0001.jpg", "0002.jpg")
+    (root / "labels.csv").write_text("id,label\n1,cat\n2,dog\n")
+    assert "(labels.csv names none of them); put them into a folder for each" in refuse(root)
+
+
 def test_splits_that_are_no_pairs_are_one_line(tmp_path: Path, refuse):
     root = fill(tmp_path / "pets", "cat/1.jpg", "dog/2.jpg")
     assert "--splits is 'A:train'; it should be WORD=SPLIT" in refuse(root, "--splits", "A:train")

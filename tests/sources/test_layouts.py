@@ -68,6 +68,19 @@ FOLDERS: dict[str, tuple[list[str], dict[str, int]]] = {
         [*both("train", "valid"), "test1/1.jpg"],
         once("train", "valid"),
     ),
+    "Stanford Dogs': texts without a suffix in folders of the same names": (
+        [*both("Images"), "Annotation/cat/1", "Annotation/dog/1"],
+        once(""),
+    ),
+    "imgs, train, class": (both("imgs/train", "imgs/val"), once("train", "valid")),
+    "images below each split": (
+        both("set/Training/images", "set/Validation/images"),
+        once("train", "valid"),
+    ),
+    "classes with spaces and of other scripts, and capitals in suffixes": (
+        ["train/große Katze/1.JPG", "train/犬 и кот/2.PNG", "test/große Katze/3.Jpeg"],
+        {"große Katze/train": 1, "犬 и кот/train": 1, "große Katze/test": 1},
+    ),
     "a split in each class": (
         ["cat/train/1.jpg", "cat/test/2.jpg", "dog/train/3.jpg", "dog/test/4.jpg"],
         once("train", "test"),
@@ -280,6 +293,12 @@ TABLES: dict[str, Case] = {
         },
         {},
         {"cat/train": 1, "dog/test": 1},
+    ),
+    "an index without a name that looks like a split": (
+        ["1.jpg", "2.jpg", "3.jpg"],
+        {"labels.csv": ",file,label\ntrain,1.jpg,cat\ntest,2.jpg,dog\ndev,3.jpg,dog\n"},
+        {},
+        {"cat": 1, "dog": 2},
     ),
     "Excel's line about the delimiter": (
         ["1.jpg", "2.jpg"],
@@ -515,6 +534,13 @@ def test_a_folder_called_test_is_a_class_if_the_yaml_says_that_no_folder_is_a_sp
 def test_pictures_without_a_label_are_counted_and_named(tmp_path: Path, caplog):
     from_folder(fill(tmp_path, *both("train"), "test/1.jpg", "test/2.jpg"))
     assert "2 pictures in test have no label, so left out; ask the model about them" in caplog.text
+
+
+def test_a_column_without_a_name_is_no_group(tmp_path: Path):
+    fill(tmp_path, "1.jpg", "2.jpg")
+    (tmp_path / "labels.csv").write_text(",file,label\n0,1.jpg,cat\n1,2.jpg,dog\n")
+    items = from_folder(tmp_path, labels="table", table="labels.csv")
+    assert [item.group for item in items] == ["", ""]
 
 
 def test_rows_without_a_file_are_counted_and_have_a_reason(tmp_path: Path, caplog):

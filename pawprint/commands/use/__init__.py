@@ -102,7 +102,7 @@ def use(arguments: argparse.Namespace, heard: Heard) -> list[str]:
     if used.root is not None:
         refuse_own_folders(used.root)
     lines = [
-        with_options(line) if line.startswith("note") else line
+        with_options(line, r"`([a-z_]+): (.+?)`") if line.startswith("note") else line
         for line in describe(used, name, params, heard.lines)
     ]
     yaml = source_text(used.values, arguments.path)
@@ -119,10 +119,13 @@ def use(arguments: argparse.Namespace, heard: Heard) -> list[str]:
     return [*lines, *note, f"wrote      {target}; params.yaml: {wrote}", "next       dvc repro"]
 
 
-def with_options(message: str) -> str:
-    """Return a message with the options that stand for the lines of yaml that it names."""
+def with_options(message: str, lines: str = r"`([a-z_]+)(?:: (.+?))?`") -> str:
+    """Return a message with the options that stand for the lines of yaml that it names.
+
+    lines: a regular expression for them, with groups for the key and the value.
+    """
     options: dict[str, None] = {}
-    for key, value in re.findall(r"`([a-z_]+)(?:: (.+?))?`", message):
+    for key, value in re.findall(lines, message):
         if key in OPTIONS:
             with contextlib.suppress(YAMLError):
                 options[option_of(key, YAML(typ="safe", pure=True).load(value))] = None

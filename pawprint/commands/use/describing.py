@@ -78,7 +78,7 @@ def class_lines(classes: Counter[str], items: list[Found]) -> list[str]:
         lines.append(said("alike", f"{text}{'; '.join(same[:6])}; rename one if they are the same"))
     empty = sorted({item.label for item in items} - set(classes))
     if empty:
-        text = "classes without a picture; gather.min_per_class: 0 leaves them out: "
+        text = "classes without a picture; gather stops unless gather.min_per_class is 0: "
         lines.append(said("empty", text + listed(empty, 6)))
     return lines
 
