@@ -175,11 +175,11 @@ def _tell_for_asking(files: list[str], options: LabelOptions, where: str) -> lis
     asking = [file for file in files if _is_for_asking(file, options)]
     if asking:
         logging.warning(
-            "%s: %d pictures in %s have no label, so left out; ask the model about them with "
+            "%s: pictures without a label in %s, left out: %d; ask the model about them with "
             "`pawprint predict` (if the folder is a class, write `splits: {}` into the yaml)",
             where,
-            len(asking),
             listed(sorted({_folder_of(file) for file in asking})),
+            len(asking),
         )
     return [file for file in files if file not in set(asking)]
 

@@ -72,7 +72,9 @@ def _without_repeats(labelled: list[LabelledFile], where: str) -> list[LabelledF
     if repeats:
         counts = Counter((row.file, row.label) for row in labelled)
         examples = listed([file for (file, _), number in counts.items() if number > 1], 3)
-        logging.warning("%s: %d rows repeat others, so taken once: %s", where, repeats, examples)
+        logging.warning(
+            "%s: rows that repeat others, left out: %d, such as %s", where, repeats, examples
+        )
     return list(first.values())
 
 

@@ -88,7 +88,7 @@ def test_a_table_is_described_and_becomes_the_source(tmp_path: Path, use):
     assert "sizes      64 x 64 to 64 x 64 pixels" in said
     assert "refused    none" in said
     assert "1 of 9 rows have no file that fits, so left out: 99" in said
-    assert "1 pictures in test have no label" in said
+    assert "pictures without a label in test, left out: 1; ask" in said
     assert said.splitlines()[-1] == "next       dvc repro"
     assert load_yaml(Path("data/sources/dog_breeds.yaml")) == {
         "kind": "folder",

@@ -533,7 +533,7 @@ def test_a_folder_called_test_is_a_class_if_the_yaml_says_that_no_folder_is_a_sp
 
 def test_pictures_without_a_label_are_counted_and_named(tmp_path: Path, caplog):
     from_folder(fill(tmp_path, *both("train"), "test/1.jpg", "test/2.jpg"))
-    assert "2 pictures in test have no label, so left out; ask the model about them" in caplog.text
+    assert "pictures without a label in test, left out: 2; ask the model about them" in caplog.text
 
 
 def test_a_column_without_a_name_is_no_group(tmp_path: Path):
@@ -541,6 +541,11 @@ def test_a_column_without_a_name_is_no_group(tmp_path: Path):
     (tmp_path / "labels.csv").write_text(",file,label\n0,1.jpg,cat\n1,2.jpg,dog\n")
     items = from_folder(tmp_path, labels="table", table="labels.csv")
     assert [item.group for item in items] == ["", ""]
+
+
+def test_rows_that_repeat_others_are_counted(tmp_path: Path, caplog):
+    from_table(tmp_path, "a row per box, several boxes of a class on a picture", TABLES)
+    assert "labels.csv: rows that repeat others, left out: 1, such as 1.jpg" in caplog.text
 
 
 def test_rows_without_a_file_are_counted_and_have_a_reason(tmp_path: Path, caplog):
