@@ -204,6 +204,11 @@ def test_rare_classes_are_named(tmp_path: Path, use):
     assert "cannot be in every split: fox 1, dog 1" in use(root)
 
 
+def test_classes_that_never_train_are_named(tmp_path: Path, use):
+    root = fill(tmp_path / "pets", *(f"train/{c}/1.jpg" for c in ("cat", "dog")), "val/fox/2.jpg")
+    assert "no train   classes without a picture in train, left out: fox" in use(root)
+
+
 def test_classes_of_nearly_the_same_name_are_named(tmp_path: Path, use):
     root = fill(tmp_path / "pets", "train/Cat/1.jpg", "train/dog/2.jpg", "val/cat/3.jpg")
     assert "differ only in case, spaces or signs: Cat, cat; rename one if they are" in use(root)

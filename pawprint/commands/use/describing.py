@@ -105,8 +105,13 @@ def split_lines(here: list[Found], params: dict[str, Any]) -> list[str]:
         text = f"{given}; {drawn} will be drawn from train"
     else:
         text = given
+    lines = [said("splits", text)]
+    taught = {item.label for item in here if item.split in ("train", "")}
+    if untaught := sorted({item.label for item in here} - taught):
+        classes = listed(untaught, 6)
+        lines.append(said("no train", f"classes without a picture in train, left out: {classes}"))
     groups = len({item.group for item in here if item.group})
-    return [said("splits", text), *([said("groups", f"{groups:,}")] if groups else [])]
+    return [*lines, *([said("groups", f"{groups:,}")] if groups else [])]
 
 
 def look_lines(look: Look, total: int) -> list[str]:
