@@ -194,7 +194,7 @@ def draw(pictures: dict[str, Tensor], columns: int = 11) -> bytes:
     """Return a PNG of weights as pictures, (784,) each, stretched from black to white."""
     lines = -(-len(pictures) // columns)
     figure = Figure(figsize=(columns, 1.25 * lines), layout="constrained")
-    places = figure.subplots(lines, columns, squeeze=False).flat
+    places = list(figure.subplots(lines, columns, squeeze=False).flat)
     for axes in places:
         axes.set_axis_off()
     for axes, (name, weights) in zip(places, pictures.items(), strict=False):
