@@ -198,7 +198,8 @@ def draw(pictures: dict[str, Tensor], columns: int = 11) -> bytes:
     for axes in places:
         axes.set_axis_off()
     for axes, (name, weights) in zip(places, pictures.items(), strict=False):
-        axes.imshow(weights.detach().reshape(SIDE, SIDE), cmap="gray", interpolation="nearest")
+        pixels = weights.detach().reshape(SIDE, SIDE).numpy()
+        axes.imshow(pixels, cmap="gray", interpolation="nearest")
         axes.set_title(name, fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})

@@ -299,7 +299,7 @@ def draw(valid: Pictures, answers: Tensor, codes: list[str], void: int, rows: in
     right = [pixel_accuracy(a, c, void) for a, c in zip(answers, valid.classes, strict=True)]
     order = np.argsort(-np.nan_to_num(right), kind="stable")
     shown = order[np.linspace(0, len(order) - 1, min(rows, len(order))).round().astype(int)]
-    actual, pictures = valid.classes[shown], valid.pixels[shown].permute(0, 2, 3, 1)
+    actual, pictures = valid.classes[shown], valid.pixels[shown].permute(0, 2, 3, 1).numpy()
     predicted = torch.where(actual == void, actual, answers[shown])
     columns = {"picture": pictures, "actual": palette[actual], "predicted": palette[predicted]}
     figure = Figure(figsize=(9, 2.2 * len(shown) + 1), layout="constrained")
