@@ -133,7 +133,9 @@ def read_ratings(y_range: list[float]) -> pd.DataFrame:
     table = read_table(TABLE)
     for name in ("userId", "movieId", "rating"):
         if name not in table:
-            raise StageError(f"{TABLE} has no column {name!r}; it has {', '.join(table.columns)}")
+            raise StageError(
+                f"{TABLE} has no column {name!r}; it has {', '.join(table.columns) or 'none'}"
+            )
         for row in table.index[table[name] == ""]:
             raise StageError(f"{TABLE}, row {row + 1}: {name} is empty")
     if len(table) < 10:

@@ -124,7 +124,9 @@ def read_rows(params: TableParams) -> pd.DataFrame:
     table = read_table(TABLE)
     for name in (params.target, *params.categories, *params.numbers):
         if name not in table:
-            raise StageError(f"{TABLE} has no column {name!r}; it has {', '.join(table.columns)}")
+            raise StageError(
+                f"{TABLE} has no column {name!r}; it has {', '.join(table.columns) or 'none'}"
+            )
     table = table[[*params.categories, *params.numbers, params.target]]
     table = table.apply(lambda column: column.str.strip()).replace(params.missing, "")
     values = sorted(set(table[params.target]))

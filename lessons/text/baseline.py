@@ -78,7 +78,9 @@ def read_reviews(folds: int) -> pd.DataFrame:
     table = read_table(TABLE)
     for name in ("label", "text", "is_valid"):
         if name not in table:
-            raise StageError(f"{TABLE} has no column {name!r}; it has {', '.join(table.columns)}")
+            raise StageError(
+                f"{TABLE} has no column {name!r}; it has {', '.join(table.columns) or 'none'}"
+            )
     for name, allowed in (("label", ["negative", "positive"]), ("is_valid", ["False", "True"])):
         for row in table.index[~table[name].isin(allowed)]:
             cell = table.loc[row, name]

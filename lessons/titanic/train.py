@@ -107,7 +107,9 @@ def read_passengers(path: str) -> pd.DataFrame:
     table = read_table(path)
     for name in COLUMNS:
         if name not in table:
-            raise StageError(f"{path} has no column {name!r}; it has {', '.join(table.columns)}")
+            raise StageError(
+                f"{path} has no column {name!r}; it has {', '.join(table.columns) or 'none'}"
+            )
     if len(table) < 10:
         raise StageError(f"{path} has {len(table)} passengers; a training needs 10 or more")
     table = table[COLUMNS]

@@ -247,6 +247,8 @@ def test_an_archive_that_breaks_off_goes_on_where_it_stopped(tmp_path: Path):
         assert world.files() == before
         world.use({"kind": "archive", "archive": server.base + "/x.tgz", "sha256": sha256[::-1]})
         assert f"its sha256 is {sha256}" in world.fail()
+        world.use({"kind": "archive", "archive": server.base + "/x.tgz", "sha256": "abc"})
+        assert "sha256 is 'abc'; it should match pattern" in world.fail()
 
 
 def test_a_killed_archive_download_goes_on_and_a_changed_archive_starts_anew(
