@@ -32,7 +32,7 @@ from benchmarks.project import ProjectCopy
 from benchmarks.scale import PIPELINE, Figures, run
 from benchmarks.train import draw, settle_lr
 from pawprint.judging.near_duplicates import find_groups
-from pawprint.tables import write_table
+from pawprint.tables import write_json, write_table
 
 HASHES = (25_000, 100_000, 400_000, 1_000_000)
 STAGES = tuple(name for name in PIPELINE if name not in ("gather", "verify", "lr"))
@@ -153,7 +153,7 @@ def make_project(path: Path, count: int) -> ProjectCopy:
 
 
 def write_verified(path: Path, paths: list[str]) -> None:
-    """Write data/images.csv and data/properties.csv, as verify does."""
+    """Write what the stages from split on read of gather and verify."""
     count = len(paths)
     random = np.random.default_rng(0)
     labels = [each.split("/")[2] for each in paths]
@@ -166,6 +166,9 @@ def write_verified(path: Path, paths: list[str]) -> None:
     write_table(
         path / "data/images.csv", pd.DataFrame(images | {"url": paths, "split": "", "group": ""})
     )
+    gathered = {"path": [each.replace("images", "raw") for each in paths], "label": labels}
+    gathered |= {"url": paths, "sha256": images["sha256"], "status": "ok"}
+    write_table(path / "data/gathered.csv", pd.DataFrame(gathered))
     header = ("brightness", "sharpness", "entropy", "size", "aspect_ratio")
     scores = ("dark", "light", "blurry", "low_information", "odd_size", "odd_aspect_ratio")
     measured: dict[str, object] = {
@@ -175,6 +178,8 @@ def write_verified(path: Path, paths: list[str]) -> None:
     faults = np.where(random.random(count) < 0.02, "blurry", "")
     table = {"path": paths, "url": paths, **measured, "faults": faults}
     write_table(path / "data/properties.csv", pd.DataFrame(table))
+    (path / "metrics").mkdir(exist_ok=True)
+    write_json(path / "metrics/verify.json", {"kept": count, "ranges": {}})
 
 
 def draw_features(project: ProjectCopy) -> None:

@@ -38,14 +38,25 @@ from pawprint.training.model import load_body
 from pawprint.training.recipe import TrainParams
 from stages.train import load_data
 
-ALL = {"freeze_layers": 0}  # every layer learns
+ALL = {"freeze_layers": 0, "train_size": 176}  # every layer learns
+HALF = {"freeze_layers": 0.5, "train_size": 176}
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
-    "3 epochs": {"epochs": 3},
-    "2 epochs": {"epochs": 2},
-    "weight decay 0.3": {"weight_decay": 0.3},
-    "3 epochs, batches of 16": {"epochs": 3, "batch_size": 16},
-    "three stages frozen": {"freeze_layers": 0.375},
+    **{
+        f"{frozen} frozen, {size} px": {"freeze_layers": frozen, "train_size": size}
+        for frozen in (0.5, 0.625, 0.75, 0.875)
+        for size in (128, 144, 176)
+        if (frozen, size) != (0.75, 144)
+    },
+    "default, rate 1e-3": {"lr": 1e-3},
+    "default, rate 3e-3": {"lr": 3e-3},
+    "default, rate 4e-3": {"lr": 4e-3},
+    "default, 6 epochs": {"epochs": 6},
+    "default, batches of 16": {"batch_size": 16},
+    "half frozen, 3 epochs": {**HALF, "epochs": 3},
+    "half frozen, 2 epochs": {**HALF, "epochs": 2},
+    "half frozen, weight decay 0.3": {**HALF, "weight_decay": 0.3},
+    "three stages frozen": {**HALF, "freeze_layers": 0.375},
     "all layers": ALL,
     "all layers, rate 1e-3": {**ALL, "lr": 1e-3},
     "all layers, rate 8e-3": {**ALL, "lr": 8e-3},

@@ -7,6 +7,7 @@ the value and what is allowed.
 
 import difflib
 import errno
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -92,7 +93,7 @@ def _explain(detail: ErrorDetails, cls: type[Params], prefix: str) -> str:
         return f"unknown key {key} (value {value!r}); {hint}allowed: {', '.join(cls.model_fields)}"
     if detail["type"] == "missing":
         return f"{key} is missing"
-    rule = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    rule = re.sub(r"^Value error, |^\w+ (?=should )", "", detail["msg"])  # "Input should be …"
     return f"{key} is {value!r}; it {rule}" if key else f"it {rule}"
 
 

@@ -7,6 +7,8 @@ Source: Koren, Bell and Volinsky, "Matrix factorization techniques for recommend
 Computer 42, 2009; Howard and Gugger, "Deep Learning for Coders with fastai and PyTorch", chapter 8.
 """
 
+import math
+
 import numpy as np
 import pandas as pd
 import torch
@@ -38,7 +40,7 @@ class FitParams(Params):
     @field_validator("y_range")
     @classmethod
     def _rises(cls, value: list[float]) -> list[float]:
-        if value[0] >= value[1]:
+        if not -math.inf < value[0] < value[1] < math.inf:
             raise ValueError("should be [lowest, highest]")
         return value
 
@@ -125,12 +127,19 @@ def main() -> None:
 def read_ratings(y_range: list[float]) -> pd.DataFrame:
     """Return the ratings; users and films are text.
 
-    Raises StageError for a table without its columns, and for a rating outside y_range.
+    Raises StageError for a table without its columns or with an empty cell in them, and for a
+    rating outside y_range.
     """
     table = read_table(TABLE)
-    missing = [name for name in ("userId", "movieId", "rating") if name not in table]
-    if missing or len(table) < 10:
-        raise StageError(f"{TABLE}: needs 10 rows or more, and the columns userId, movieId, rating")
+    for name in ("userId", "movieId", "rating"):
+        if name not in table:
+            raise StageError(
+                f"{TABLE} has no column {name!r}; it has {', '.join(table.columns) or 'none'}"
+            )
+        for row in table.index[table[name] == ""]:
+            raise StageError(f"{TABLE}, row {row + 1}: {name} is empty")
+    if len(table) < 10:
+        raise StageError(f"{TABLE} has {len(table)} ratings; a training needs 10 or more")
     ratings = pd.to_numeric(table["rating"], errors="coerce")
     for row in table.index[~ratings.between(*y_range)]:
         cell = table.loc[row, "rating"]

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
@@ -63,6 +64,7 @@ def main() -> None:
     w, b = random_weights(SIDE**2, 1), torch.zeros(1, requires_grad=True)
     w1, b1 = random_weights(SIDE**2, params.hidden), torch.zeros(params.hidden, requires_grad=True)
     w2, b2 = random_weights(params.hidden, 1), torch.zeros(1, requires_grad=True)
+    first = w1.detach().clone()
 
     def linear_by_hand(x: Tensor) -> Tensor:
         return (x @ w + b)[:, 0]
@@ -99,7 +101,10 @@ def main() -> None:
     write_table("metrics/accuracy.csv", epochs.assign(**accuracies))
     figures = {name: judge(model, valid) for name, model in models.items()}
     write_json("metrics/mnist.json", {"pictures": len(valid.y), "valid": figures})
-    write_bytes("plots/weights.png", draw([three, seven, w[:, 0], *w1.T]))
+    pictures = {"mean 3": three, "mean 7": seven, "linear": w[:, 0]}
+    learnt = (w1 - first).T  # without the noise that it began with
+    pictures |= {f"unit {i}": unit for i, unit in enumerate(learnt, start=1)}
+    write_bytes("plots/weights.png", draw(pictures))
 
 
 def load(split: str) -> Digits:
@@ -185,21 +190,19 @@ def judge(model: Model, valid: Digits) -> dict[str, float]:
     return {"accuracy": right / len(valid.y), "low": low, "high": high}
 
 
-def draw(rows: Sequence[Tensor], columns: int = 11, zoom: int = 3) -> bytes:
-    """Return a PNG of weights as pictures, each stretched from black to white.
-
-    rows: (784,) each: the mean three and seven, the linear model, the units of the net.
-    """
-    side = SIDE * zoom + 4
-    grid = Image.new("L", (columns * side, -(-len(rows) // columns) * side), 255)
-    for i, row in enumerate(rows):
-        pixels = row.detach().reshape(SIDE, SIDE)
-        shade = 255 * (pixels - pixels.min()) / (pixels.max() - pixels.min()).clamp(min=1e-9)
-        image = Image.fromarray(shade.numpy().astype(np.uint8))
-        image = image.resize((SIDE * zoom, SIDE * zoom), Image.Resampling.NEAREST)
-        grid.paste(image, (i % columns * side, i // columns * side))
+def draw(pictures: dict[str, Tensor], columns: int = 11) -> bytes:
+    """Return a PNG of weights as pictures, (784,) each, stretched from black to white."""
+    lines = -(-len(pictures) // columns)
+    figure = Figure(figsize=(columns, 1.25 * lines), layout="constrained")
+    places = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for axes in places:
+        axes.set_axis_off()
+    for axes, (name, weights) in zip(places, pictures.items(), strict=False):
+        pixels = weights.detach().reshape(SIDE, SIDE).numpy()
+        axes.imshow(pixels, cmap="gray", interpolation="nearest")
+        axes.set_title(name, fontsize=9)
     buffer = io.BytesIO()
-    grid.save(buffer, "PNG")
+    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
     return buffer.getvalue()
 
 

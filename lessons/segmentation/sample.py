@@ -13,7 +13,7 @@ from PIL import Image, ImageChops, ImageDraw
 from pawprint.sources import bears
 
 WIDTH, HEIGHT, OVERSAMPLING = 128, 96, 4
-CODES = ("background", *bears.KINDS)
+CODES = ("background", *bears.KINDS, "Void")  # as in CamVid; here no pixel is Void
 
 
 def draw(size: int, seed: int) -> Iterator[tuple[str, bytes]]:

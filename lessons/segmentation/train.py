@@ -19,6 +19,8 @@ import numpy as np
 import pandas as pd
 import timm
 import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from PIL import Image
 from pydantic import Field
 from torch import Tensor
@@ -71,6 +73,11 @@ def main() -> None:
 
     # the pictures, some of them held out
     codes = read_codes()
+    if params.void not in [*codes, "none"]:
+        raise StageError(
+            f"fit.void is {params.void!r}; it should be none, if all pixels count, or one of the "
+            f"classes in codes.txt: {', '.join(codes)}"
+        )
     void = codes.index(params.void) if params.void in codes else -100
     names = sorted(path.stem for path in (RAW / "images").glob("*.png"))
     if len(names) < 10:
@@ -107,7 +114,7 @@ def main() -> None:
     write_table("metrics/curve.csv", curves)
     classes = pd.DataFrame(figures["classes"].items(), columns=["class", "iou"])
     write_table("metrics/classes.csv", classes)
-    write_bytes("plots/masks.png", draw(valid, answers, void))
+    write_bytes("plots/masks.png", draw(valid, answers, codes, void))
 
 
 def read_codes() -> list[str]:
@@ -122,27 +129,36 @@ def read_codes() -> list[str]:
 def load(names: list[str], classes: int, params: FitParams) -> Pictures:
     """Return pictures and masks at the model's size; masks keep their classes.
 
-    Raises StageError for a picture without a mask, and for a mask with a class too many.
+    Raises StageError for a picture without a mask of its size, and for a mask with an unknown
+    class.
     """
     size, pixels, masks = (params.width, params.height), [], []
     for name in names:
-        for folder, suffix in (("images", ""), ("labels", "_P")):
-            path = RAW / folder / f"{name}{suffix}.png"
-            try:
-                image: Image.Image = Image.open(path)
-                if folder == "images":
-                    image = image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
-                    pixels.append(np.asarray(image).transpose(2, 0, 1))
-                    continue
-                if image.mode not in ("L", "P"):
-                    raise StageError(f"{path} is {image.mode}; a mask has one number per pixel")
-                mask = np.asarray(image.resize(size, Image.Resampling.NEAREST), dtype=np.int64)
-            except OSError as error:
-                raise StageError(f"{path} cannot be read as a picture: {error}") from None
-            if mask.max() >= classes:
-                raise StageError(f"{path} has class {mask.max()}; codes.txt names {classes}")
-            masks.append(mask)
+        picture, mask = open_png(RAW / f"images/{name}.png"), open_png(RAW / f"labels/{name}_P.png")
+        where = f"{RAW}/labels/{name}_P.png"
+        if mask.mode not in ("L", "P"):
+            raise StageError(f"{where} is {mask.mode}; a mask has one number per pixel")
+        if mask.size != picture.size:
+            raise StageError(f"{where} has {mask.size} pixels; its picture has {picture.size}")
+        codes = np.asarray(mask.resize(size, Image.Resampling.NEAREST), dtype=np.int64)
+        if codes.max() >= classes:
+            raise StageError(f"{where} has class {codes.max()}; codes.txt names {classes}, from 0")
+        picture = picture.convert("RGB").resize(size, Image.Resampling.BILINEAR)
+        pixels.append(np.asarray(picture).transpose(2, 0, 1))
+        masks.append(codes)
     return Pictures(torch.from_numpy(np.stack(pixels)), torch.from_numpy(np.stack(masks)))
+
+
+def open_png(path: Path) -> Image.Image:
+    """Return a picture. Raises StageError if it is missing or damaged."""
+    try:
+        image = Image.open(path)
+        image.load()
+    except FileNotFoundError:
+        raise StageError(f"{path} is missing: each picture needs a mask of its name") from None
+    except OSError as error:
+        raise StageError(f"{path} cannot be read as a picture: {error}") from None
+    return image
 
 
 def make_model(params: FitParams, classes: int, device: torch.device) -> tuple[Any, Normalise]:
@@ -273,25 +289,30 @@ def judge(answers: Tensor, classes: Tensor, codes: list[str], void: int) -> dict
     }
 
 
-def draw(valid: Pictures, answers: Tensor, void: int, rows: int = 6) -> bytes:
+def draw(valid: Pictures, answers: Tensor, codes: list[str], void: int, rows: int = 6) -> bytes:
     """Return a PNG: in each row a picture, its actual classes and the predicted ones.
 
     The rows go from the most to the least accurate picture. Void is black.
     """
-    colours = [colorsys.hsv_to_rgb(0.618 * i % 1, 0.75, 0.95) for i in range(256)]
-    palette = (255 * np.array(colours)).round().astype(np.uint8)
+    palette = np.array([colorsys.hsv_to_rgb(0.618 * i % 1, 0.75, 0.95) for i in range(len(codes))])
+    palette[[i for i in range(len(codes)) if i == void]] = 0
     right = [pixel_accuracy(a, c, void) for a, c in zip(answers, valid.classes, strict=True)]
     order = np.argsort(-np.nan_to_num(right), kind="stable")
     shown = order[np.linspace(0, len(order) - 1, min(rows, len(order))).round().astype(int)]
-    lines = []
-    for i in shown:
-        picture = valid.pixels[i].permute(1, 2, 0).numpy()
-        masks = [palette[each[i].numpy()] for each in (valid.classes, answers)]
-        for mask in masks:
-            mask[valid.classes[i].numpy() == void] = 0
-        lines.append(np.concatenate([picture, *masks], axis=1))
+    actual, pictures = valid.classes[shown], valid.pixels[shown].permute(0, 2, 3, 1).numpy()
+    predicted = torch.where(actual == void, actual, answers[shown])
+    columns = {"picture": pictures, "actual": palette[actual], "predicted": palette[predicted]}
+    figure = Figure(figsize=(9, 2.2 * len(shown) + 1), layout="constrained")
+    for place, axes in enumerate(figure.subplots(len(shown), 3, squeeze=False).flat):
+        name = list(columns)[place % 3]
+        axes.imshow(columns[name][place // 3], interpolation="nearest")
+        axes.set_axis_off()
+        axes.set_title(name if place < 3 else "")
+    seen = torch.cat([actual, predicted]).unique().tolist()
+    names = [Patch(color=palette[i], label=codes[i]) for i in seen]
+    figure.legend(handles=names, loc="outside lower center", ncols=6)
     buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(lines)).save(buffer, "PNG")
+    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
     return buffer.getvalue()
 
 

@@ -101,7 +101,8 @@ def draw(time: Tensor, speed: Tensor, curves: list[Tensor]) -> bytes:
     for axes, step in zip(places, shown, strict=True):
         axes.scatter(time, speed, s=12)
         axes.plot(time, curves[step], color="tab:red")
-        axes.set(title=f"after {step} steps", xlabel="time, s")
+        axes.set(title=f"after {step} step{'s' * (step != 1)}", xlabel="time, s")
+    places[0].set_ylabel("speed")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
     return buffer.getvalue()

@@ -36,9 +36,7 @@ def adult(random: Random) -> str:
     partner = "Husband" if male else "Wife"
     cells = (
         age,
-        "?"
-        if occupation == "?"
-        else random.choice(["Private"] * 7 + ["Local-gov", "Self-emp-inc"]),
+        "?" if occupation == "?" else random.choice(EMPLOYERS),
         random.randint(20_000, 400_000),
         education,
         years,

@@ -1,9 +1,9 @@
 """Who earns more than 50,000? Entity embeddings beside boosted trees and logistic regression.
 
 Reads data/raw/adult.csv. Writes data/answers.csv (what each model says of each held-out row),
-metrics/tabular.json (accuracy with its interval, log loss and calibration of each), and for plots
-metrics/curve.csv (the net's losses) and metrics/calibration.csv. All models see the same rows. None
-is chosen or stopped by the held-out ones, so these are a fair test.
+metrics/tabular.json (accuracy with its interval, log loss and calibration of each), the net's
+losses as metrics/curve.csv, and calibration as metrics/calibration.csv and plots/calibration.png.
+All models see the same rows. None is chosen or stopped by the held-out ones: a fair test.
 
 A category that is missing, or that only a held-out row has, is one more category. A number that is
 missing is the median, and a column says so.
@@ -11,11 +11,13 @@ Source: Guo and Berkhahn, "Entity embeddings of categorical variables", arXiv:16
 Gugger, "Deep Learning for Coders with fastai and PyTorch", chapters 1 and 9.
 """
 
+import io
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -27,7 +29,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 from pawprint.judging.errors import wilson
 from pawprint.judging.figures import calibration_error, reliability
 from pawprint.params import Params, StageError, load_params, run_stage
-from pawprint.tables import read_table, write_json, write_table
+from pawprint.tables import read_table, write_bytes, write_json, write_table
 from pawprint.training.device import ComputeParams, start
 from pawprint.training.schedule import one_cycle
 
@@ -107,7 +109,9 @@ def main() -> None:
     figures = {name: judge(each, valid.y) for name, each in said.items()}
     write_json("metrics/tabular.json", {"rows": len(valid.y), "valid": figures})
     write_table("metrics/curve.csv", pd.DataFrame(curve))
-    write_table("metrics/calibration.csv", calibration_table(said, valid.y))
+    calibration = calibration_table(said, valid.y)
+    write_table("metrics/calibration.csv", calibration)
+    write_bytes("plots/calibration.png", draw(calibration))
     write_table("data/answers.csv", table[held_out].assign(**said))
 
 
@@ -120,7 +124,9 @@ def read_rows(params: TableParams) -> pd.DataFrame:
     table = read_table(TABLE)
     for name in (params.target, *params.categories, *params.numbers):
         if name not in table:
-            raise StageError(f"{TABLE} has no column {name!r}; it has {', '.join(table.columns)}")
+            raise StageError(
+                f"{TABLE} has no column {name!r}; it has {', '.join(table.columns) or 'none'}"
+            )
     table = table[[*params.categories, *params.numbers, params.target]]
     table = table.apply(lambda column: column.str.strip()).replace(params.missing, "")
     values = sorted(set(table[params.target]))
@@ -270,6 +276,20 @@ def calibration_table(said: dict[str, Array], y: NDArray[np.int64]) -> pd.DataFr
         for row in reliability(each, y == 1)
     ]
     return pd.DataFrame(rows)
+
+
+def draw(calibration: pd.DataFrame) -> bytes:
+    """Return a PNG: a line for each model; on the diagonal it is as often so as the model said."""
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="grey", linestyle="dashed")
+    for name, rows in calibration.groupby("model", sort=False):
+        axes.plot(rows["said"], rows["was"], marker="o", label=name)
+    axes.set(xlabel="probability that a model said", ylabel="share of these rows where it was so")
+    axes.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+    return buffer.getvalue()
 
 
 if __name__ == "__main__":

@@ -76,9 +76,12 @@ def main() -> None:
 def read_reviews(folds: int) -> pd.DataFrame:
     """Return the reviews. Raises StageError for a table without its columns, or an odd cell."""
     table = read_table(TABLE)
+    for name in ("label", "text", "is_valid"):
+        if name not in table:
+            raise StageError(
+                f"{TABLE} has no column {name!r}; it has {', '.join(table.columns) or 'none'}"
+            )
     for name, allowed in (("label", ["negative", "positive"]), ("is_valid", ["False", "True"])):
-        if name not in table or "text" not in table:
-            raise StageError(f"{TABLE}: needs the columns label, text and is_valid")
         for row in table.index[~table[name].isin(allowed)]:
             cell = table.loc[row, name]
             raise StageError(
@@ -106,7 +109,9 @@ def ask_by_folds(
     except ValueError as error:
         if not re.search("no terms remain|vocabulary|min_df", str(error)):
             raise
-        raise StageError(f"{TABLE}: {error}; lower baseline.min_reviews") from None
+        raise StageError(
+            f"{TABLE}: {error}; give more words, or lower baseline.min_reviews"
+        ) from None
 
 
 def make_model(words: int, min_reviews: int, inverse_penalty: float) -> Pipeline:

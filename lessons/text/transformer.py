@@ -39,9 +39,8 @@ class TransformerParams(Params):
 
 def main() -> None:
     params = load_params("transformer", TransformerParams)
-    model_name = params.hub
-    if (Path(params.folder) / "config.json").is_file():
-        model_name = params.folder
+    files = {path.name for path in Path(params.folder).glob("[!.]*")} - {"README.md"}
+    model_name = params.folder if files else params.hub
     if model_name == "none":
         write_json("metrics/transformer.json", {"model": "none"})
         write_table("metrics/curve.csv", pd.DataFrame({"step": [], "loss": []}))

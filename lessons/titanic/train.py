@@ -105,15 +105,21 @@ def main() -> None:
 def read_passengers(path: str) -> pd.DataFrame:
     """Return the table, its cells as text. Raises StageError that names a cell that cannot be."""
     table = read_table(path)
-    missing = [name for name in COLUMNS if name not in table]
-    if missing or len(table) < 10:
-        raise StageError(f"{path}: needs 10 rows or more, and the columns {', '.join(COLUMNS)}")
+    for name in COLUMNS:
+        if name not in table:
+            raise StageError(
+                f"{path} has no column {name!r}; it has {', '.join(table.columns) or 'none'}"
+            )
+    if len(table) < 10:
+        raise StageError(f"{path} has {len(table)} passengers; a training needs 10 or more")
     table = table[COLUMNS]
     for name in NUMBERS:
         allowed = r"\d+(\.\d+)?" if name != "Age" else r"(\d+(\.\d+)?)?"
         refuse(table, name, table[name].str.fullmatch(allowed), "a number, 0 or more", path)
     refuse(table, "Survived", table["Survived"].isin(["0", "1"]), "0 or 1", path)
     refuse(table, "Sex", table["Sex"].isin(["male", "female"]), "male or female", path)
+    ports = table["Embarked"].isin(["S", "C", "Q", ""])
+    refuse(table, "Embarked", ports, "S, C, Q or empty", path)
     return table
 
 
@@ -140,8 +146,8 @@ def features(table: pd.DataFrame, count: int) -> Array:
         table["Parch"].astype(float),
         age,
         np.log10(table["Fare"].astype(float) + 1),
-        table["Pclass"] == "1",
-        table["Pclass"] == "2",
+        table["Pclass"].astype(float) == 1,
+        table["Pclass"].astype(float) == 2,
         table["Embarked"] == "S",
         table["Embarked"] == "C",
         table["Sex"] == "male",

@@ -131,7 +131,9 @@ def open_archive(path: Path, options: ArchiveOptions, stack: contextlib.ExitStac
         raw: Any = stack.enter_context(gzip.GzipFile(path) if packed else path.open("rb"))
         limited: Any = Limited(raw, path, options)
         archive = stack.enter_context(tarfile.TarFile(fileobj=limited))
-        return tar_members(archive, path, options)
+        members = tar_members(archive, path, options)
+        read_rest(limited)
+        return members
     except StageError:
         raise
     except Exception as error:  # both modules raise many kinds on damaged files
@@ -172,6 +174,12 @@ class Limited:
 
     def tell(self) -> int:
         return self.inner.tell()
+
+
+def read_rest(file: Limited) -> None:
+    """Read to the end, where gzip keeps its checksum. Raises OSError if the checksum is wrong."""
+    while file.read(tarfile.RECORDSIZE):
+        file.seek(file.tell())  # which refuses too many bytes
 
 
 def tar_members(archive: tarfile.TarFile, path: Path, options: ArchiveOptions) -> list[Member]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pawprint.training.padding import with_constant_pads
+from pawprint.training.padding import pad_by_kernel
 
 
 class ConvNorm(nn.Module):
@@ -68,6 +68,7 @@ def keep_statistics(model: nn.Module) -> None:
 def fold(model: nn.Module, size: int) -> nn.Module:
     """Return a model with batch-norm folded; it shares all parameters and statistics with `model`.
 
+    Its convolutions also pad without copying what they read (pawprint/training/padding.py).
     size: side of a picture to try it with. Do not use it while running statistics are learnt.
     Return `model` itself if there is nothing to fold, or if folding would change the answers by
     more than rounding.
@@ -86,30 +87,29 @@ def fold(model: nn.Module, size: int) -> nn.Module:
 
         # which batch-norm reads which convolution, and whether the answers stay
         pairs, before = find_pairs(trial, probe)
-        after = merge(trial, pairs)(probe)
+        after = pad_by_kernel(merge(trial, pairs))(probe)
     same = (after - before).abs().max() <= 1e-3 * before.abs().max()  # False if there is a NaN
     if not pairs or not same:
         return model
 
     # the same on a copy that shares every tensor
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return merge(copy.deepcopy(model, shared), pairs)
+    return pad_by_kernel(merge(copy.deepcopy(model, shared), pairs))
 
 
 @torch.no_grad()
 def settle(model: nn.Module, size: int) -> nn.Module:
     """Return a copy of a model that answers faster, and learns no more.
 
-    Batch-norm is folded for good, and padding is constant: see pawprint/training/padding.py. The
-    answers are the same to rounding. size: side of the pictures that it will see.
+    Batch-norm is folded for good. The answers are the same to rounding. size: as for `fold`.
     """
-    training, like = model.training, next(model.parameters(), torch.zeros(()))
-    settled = copy.deepcopy(fold(model.eval(), size))
+    training = model.training
+    settled = pad_by_kernel(copy.deepcopy(fold(model.eval(), size)))
     model.train(training)
     for name, module in list(settled.named_modules()):
         if isinstance(module, ConvNorm):
             replace(settled, name, module.settled())
-    return with_constant_pads(settled, torch.zeros(1, 3, size, size).to(like))
+    return settled
 
 
 def find_pairs(model: nn.Module, probe: Tensor) -> tuple[list[tuple[str, str]], Tensor]:

@@ -1,9 +1,12 @@
-"""Padding as TensorFlow's "SAME" does it, in numbers that are known before a picture is seen.
+"""Padding as TensorFlow's "SAME" does it, without a copy of what is padded.
 
-Such layers of timm compute their padding from the size of what comes in. Traced for batches of any
-number, that stays in the graph: ten small nodes and a copy of the picture before each convolution.
-An exported graph and a model that only answers take pictures of one size, so the padding is a
-constant, which onnxruntime makes part of the convolution.
+Such layers of timm compute their padding from the size of what comes in, and often need one pixel
+more after it than before it. torch's convolutions pad both sides alike, so timm copies the whole
+input into a larger one. `PadByKernel` gives the kernel a first row and column of zeros instead.
+
+Traced for batches of any number, the computation stays in the graph: ten small nodes before each
+convolution. An exported graph takes pictures of one size, so `with_constant_pads` makes the padding
+a constant, which onnxruntime makes part of the convolution.
 """
 
 import copy
@@ -24,6 +27,34 @@ PLAIN: dict[type, Any] = {
     MaxPool2dSame: nn.MaxPool2d,
 }
 SWITCHED = (StdConv2dSame, ScaledStdConv2dSame)  # their `same_pad` says whether they pad so
+
+
+class PadByKernel(Conv2dSame):
+    """The same convolution, which pads by its kernel where it can instead of copying its input.
+
+    One pixel more after the input than before it, for a kernel of k pixels, is the same padding on
+    both sides for a kernel of k + 1 pixels, of which the first row or column is zero. A kernel with
+    gaps (dilation) is left to timm.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.dilation != (1, 1):
+            return super().forward(x)
+        of = zip(x.shape[-2:], self.kernel_size, self.stride, strict=True)
+        height, width = (get_same_padding(*each, 1) for each in of)
+        weight = self.weight
+        if height % 2 or width % 2:
+            weight = F.pad(weight, (width % 2, 0, height % 2, 0))
+        pads = ((height + 1) // 2, (width + 1) // 2)
+        return F.conv2d(x, weight, self.bias, self.stride, pads, (1, 1), self.groups)
+
+
+def pad_by_kernel(model: nn.Module) -> nn.Module:
+    """Let the convolutions of a model that pad as "SAME" do so by their kernels, in place."""
+    for module in model.modules():
+        if type(module) is Conv2dSame:
+            module.__class__ = PadByKernel
+    return model
 
 
 def with_constant_pads(graph: nn.Module, pictures: Tensor) -> nn.Module:

@@ -88,7 +88,8 @@ def test_both_models_learn_and_are_held_against_what_they_must_beat(titanic):
     ("old", "new", "expected"),
     [
         ("male", "man", "row 1: Sex is"),
-        (",Fare,", ",Price,", "the columns"),
+        (",Fare,", ",Price,", "has no column 'Fare'; it has PassengerId"),
+        (",S\n", ",2nd\n", "Embarked is '2nd'; it should be S, C, Q or empty"),
         ("\n1,", "\n1,maybe", "Survived is 'maybe"),
     ],
 )
@@ -97,6 +98,17 @@ def test_a_table_that_is_not_the_passengers_is_one_line(titanic, old, new, expec
     table = titanic.path / "data/raw/titanic.csv"
     table.write_text(table.read_text().replace(old, new))
     assert expected in titanic.fail("train")
+
+
+def test_a_class_written_as_1_0_is_the_class_1_as_in_the_spreadsheet(titanic):
+    titanic.run("gather", "train")
+    before = (titanic.path / "metrics/steps.csv").read_bytes()
+    table = titanic.path / "data/raw/titanic.csv"
+    text = table.read_text()
+    assert ",1,male" in text
+    table.write_text(text.replace(",1,male", ",1.0,male").replace(",2,female", ",2.0,female"))
+    titanic.run("train")
+    assert (titanic.path / "metrics/steps.csv").read_bytes() == before
 
 
 def test_steps_that_are_too_long_are_one_line_that_names_the_rate(titanic):

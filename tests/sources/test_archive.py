@@ -161,12 +161,28 @@ HOSTILE = {
 }
 
 
+def flipped(path: Path) -> None:
+    """An archive in which one bit of a picture has changed, as only gzip's checksum tells."""
+    content = tar(path, {"a/1.jpg": picture(1)}, mode="w").read_bytes()
+    packed = bytearray(gzip.compress(content, compresslevel=0))  # the pictures as they are
+    packed[packed.find(picture(1)) + 300] ^= 1
+    path.write_bytes(packed)
+
+
+def trailing(path: Path) -> None:
+    """Zeros without end behind the archive."""
+    content = tar(path, {"a/1.jpg": picture(1)}, mode="w").read_bytes()
+    path.write_bytes(gzip.compress(content + bytes(9_000_000)))
+
+
 def long_header(path: Path) -> None:
     """An extended header that says it is 1 GB long: who believes it fills the memory."""
     info = entry("pax", b"x", size=1 << 30)
     path.write_bytes(gzip.compress(info.tobuf() + bytes(3_000_000)))
 
 
+HOSTILE["flipped"] = (flipped, "CRC check failed")
+HOSTILE["trailing zeros"] = (trailing, "more than max_unpacked")
 HOSTILE["long header"] = (long_header, "max_member is 1000000")
 
 
@@ -231,6 +247,8 @@ def test_an_archive_that_breaks_off_goes_on_where_it_stopped(tmp_path: Path):
         assert world.files() == before
         world.use({"kind": "archive", "archive": server.base + "/x.tgz", "sha256": sha256[::-1]})
         assert f"its sha256 is {sha256}" in world.fail()
+        world.use({"kind": "archive", "archive": server.base + "/x.tgz", "sha256": "abc"})
+        assert "sha256 is 'abc'; it should match pattern" in world.fail()
 
 
 def test_a_killed_archive_download_goes_on_and_a_changed_archive_starts_anew(

@@ -66,7 +66,7 @@ def test_the_models_own_layers_names_and_mode_stay():
 
 
 @pytest.mark.parametrize("arch", ["test_efficientnet", "tf_mobilenetv3_small_100", "resnet18"])
-def test_a_model_that_only_answers_has_neither_batch_norm_nor_computed_padding(arch):
+def test_a_model_that_only_answers_has_no_batch_norm(arch):
     model = trained(arch).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     settled = settle(model, 96).eval()

@@ -1,4 +1,7 @@
-"""Padding as "SAME": a constant in the exported graph, and the same answers."""
+"""Padding as "SAME": constant when exported, without a copy in torch, and the same answers."""
+
+import copy
+import sys
 
 import onnx
 import onnxruntime
@@ -11,7 +14,7 @@ from torch import nn
 
 from pawprint.exporting.graph import ExportGraph, check_onnx, run_onnx, to_onnx
 from pawprint.training.model import Head, build
-from pawprint.training.padding import with_constant_pads
+from pawprint.training.padding import pad_by_kernel, with_constant_pads
 from pawprint.training.stored import ModelConfig
 
 FAMILIES = {
@@ -93,3 +96,34 @@ def test_a_layer_that_sees_two_sizes_stays_as_it_is():
     twice = nn.Sequential(shared, shared)
     pictures = torch.randn(1, 3, 15, 15)
     assert torch.equal(with_constant_pads(twice, pictures)(pictures), twice(pictures))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [layer for layer in LAYERS if type(layer) is Conv2dSame and layer.dilation == (1, 1)]
+    + [Conv2dSame(4, 4, 3, stride=2, groups=4), Conv2dSame(4, 6, (3, 4), stride=(2, 1))],
+    ids=str,
+)
+@pytest.mark.parametrize("size", [(16, 16), (15, 17), (9, 8), (2, 3)], ids=str)
+def test_a_kernel_that_pads_gives_the_same_answers_and_gradients_without_a_copy(
+    layer: nn.Module, size: tuple[int, int], monkeypatch
+):
+    layer = copy.deepcopy(layer).double()
+    pictures = torch.randn(2, layer.in_channels, *size, dtype=torch.float64, requires_grad=True)
+    leaves = (pictures, *layer.parameters())
+    expected = layer(pictures)
+    wanted = torch.autograd.grad(expected.square().sum(), leaves)
+    pad_by_kernel(layer)
+    # what copies; the module has a function of its name
+    monkeypatch.setattr(sys.modules["timm.layers.conv2d_same"], "pad_same", None)
+    answer = layer(pictures)
+    found = torch.autograd.grad(answer.square().sum(), leaves)
+    assert torch.allclose(answer, expected)
+    assert all(torch.allclose(a, b) for a, b in zip(found, wanted, strict=True))
+
+
+def test_kernels_with_gaps_are_padded_as_before():
+    layer = Conv2dSame(3, 5, 3, stride=2, dilation=2)
+    pictures = torch.randn(2, 3, 15, 16)
+    expected = layer(pictures)
+    assert torch.equal(pad_by_kernel(layer)(pictures), expected)

@@ -21,10 +21,10 @@ def test_sizes_are_the_architectures_own_unless_set():
         params = recipe(**{"size": "auto", "train_size": "auto", **changes})
         return params.size, params.train_size
 
-    assert sizes(arch="tf_efficientnet_lite0") == (224, 176)
-    assert sizes(arch="tf_efficientnet_lite2") == (260, 208)
+    assert sizes(arch="tf_efficientnet_lite0") == (224, 144)
+    assert sizes(arch="tf_efficientnet_lite2") == (260, 160)
     assert sizes(arch="vit_base_patch16_384") == (384, 384)  # takes one size only
-    assert sizes(arch="tf_efficientnet_lite0", size=96) == (96, 80)
+    assert sizes(arch="tf_efficientnet_lite0", size=96) == (96, 64)
     assert sizes(arch="tf_efficientnet_lite0", size=32) == (32, 32)
     assert sizes(arch="tf_efficientnet_lite0", train_size=128) == (224, 128)
     for value, reason in (
