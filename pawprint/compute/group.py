@@ -103,6 +103,7 @@ def train_on_cluster(
     reason = ""
     for _ in range(RETRIES):
         shape = shape_of(engine, most, on_gpu)
+        nodes = nodes_of(engine, shape)
         exchange = start_exchange(pieces + [ray.put(piece) for piece in cut([checkpoint])])
         settings = {
             "exchange": exchange,
@@ -122,17 +123,22 @@ def train_on_cluster(
                 print(line, file=sys.stderr)
             Path(checkpoint).unlink(missing_ok=True)
             return
-        wait_for_news(engine, shape)
+        wait_for_news(engine, shape, nodes)
     raise StageError(
         f"the workers of the training were lost {RETRIES} times ({reason}); a rerun goes on from "
         "the last checkpoint"
     )
 
 
-def wait_for_news(engine: RayEngine, shape: Shape) -> None:
-    """Wait until Ray knows that a node is gone, if that was why a group failed."""
+def nodes_of(engine: RayEngine, shape: Shape) -> set[str]:
+    """Return the nodes on which a worker of this shape has a place."""
+    return {node["NodeID"] for node in engine.places(shape.gpus)}
+
+
+def wait_for_news(engine: RayEngine, shape: Shape, nodes: set[str]) -> None:
+    """Wait until Ray knows that one of `nodes` is gone, if that was why a group failed."""
     until = time.monotonic() + NOTICED
-    while time.monotonic() < until and len(engine.places(shape.gpus)) >= shape.workers:
+    while time.monotonic() < until and nodes <= nodes_of(engine, shape):
         time.sleep(MOMENT)
 
 
