@@ -36,6 +36,7 @@ from pawprint.compute.cluster import (
     write,
 )
 from pawprint.compute.engine import bytes_of
+from pawprint.compute.listening import listen_on_one_address
 from pawprint.params import StageError
 
 MOMENT = 0.5  # seconds between two looks for a new checkpoint
@@ -182,6 +183,7 @@ def fit(settings: dict[str, Any], shape: Shape) -> str:
         trainer = TorchTrainer(
             take_part,
             train_loop_config=settings,
+            torch_config=torch_config(),
             scaling_config=ScalingConfig(
                 num_workers=shape.workers,
                 use_gpu=bool(shape.gpus),
@@ -195,6 +197,22 @@ def fit(settings: dict[str, Any], shape: Shape) -> str:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             return lines[-1][:200] if lines else type(error).__name__
     return ""
+
+
+def torch_config() -> Any:
+    """Return Ray's way to join the workers, with a store that listens on one address."""
+    from ray.train.torch import TorchConfig
+    from ray.train.torch.config import _TorchBackend
+
+    class Backend(_TorchBackend):
+        def on_start(self, worker_group: Any, backend_config: Any) -> None:
+            worker_group.execute(listen_on_one_address)
+            super().on_start(worker_group, backend_config)
+
+    class Config(TorchConfig):
+        backend_cls = Backend
+
+    return Config()
 
 
 @contextlib.contextmanager
