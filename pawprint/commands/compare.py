@@ -17,20 +17,17 @@ here. So a table is the same in any order.
 
 import argparse
 import json
-import os
-import re
 import struct
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pawprint.commands.compare_runs import dvc, git, name_of, ref_of, run_experiments
 from pawprint.commands.compare_table import (
     OUT,
     READABLE,
@@ -41,13 +38,11 @@ from pawprint.commands.compare_table import (
     write_results,
     write_seeds,
 )
-from pawprint.compute.choice import WORKERS, open_engine
-from pawprint.compute.engine import CHOICE
+from pawprint.compute.choice import open_engine
 from pawprint.compute.settings import EngineParams
 from pawprint.params import StageError, check, load_yaml
 
 FIRST_SEED = 42
-FROM = ("split", "features")  # the stages with which experiments begin
 ROUNDS, CALLS = 5, 10  # in each round a model is asked so often; the median of all counts
 NUMBERS = {"F64", "F32", "F16", "BF16"}  # the types of safetensors that hold parameters
 
@@ -103,8 +98,9 @@ def run(arguments: argparse.Namespace) -> None:
 
         sys.exit(probe(archs, arguments.random))
     refuse_unready()
-    together = count_workers() if arguments.engine == "ray" else 1
-    sys.exit(compare_trained(archs, arguments.seeds, together))
+    on_cluster = arguments.engine == "ray"
+    together = count_workers() if on_cluster else 1
+    sys.exit(compare_trained(archs, arguments.seeds, together, on_cluster))
 
 
 def count_workers() -> int:
@@ -121,20 +117,18 @@ def count_workers() -> int:
     return workers
 
 
-def compare_trained(archs: list[str], count: int | None, together: int = 1) -> int:
+def compare_trained(
+    archs: list[str], count: int | None, together: int = 1, on_cluster: bool = False
+) -> int:
     """Train the architectures, once or with `count` seeds, and write compare/; the exit code.
 
-    together: how many experiments run at a time, on a cluster if more than one.
+    together: how many experiments run at a time.
     """
     seeds = [FIRST_SEED + i for i in range(count)] if count else [None]
-    reasons = run_side_by_side(archs, seeds, together) if together > 1 else {}
-    done = []
-    for arch in archs:
-        reason = reasons[arch] if reasons else run_experiments(arch, seeds)
-        if reason:
-            print(f"pawprint: {arch} is left out: {reason}", file=sys.stderr)
-        else:
-            done.append(arch)
+    failed = run_experiments(archs, seeds, together, on_cluster)
+    for arch, reason in failed.items():
+        print(f"pawprint: {arch} is left out: {reason}", file=sys.stderr)
+    done = [arch for arch in archs if arch not in failed]
     if done:
         runs = measure(done, seeds)
         rows = [over_seeds(own) if count else own[0] for own in runs]
@@ -172,100 +166,13 @@ def refuse_unready() -> None:
         )
 
 
-def name_of(arch: str, seed: int | None = None) -> str:
-    """Return the name of an architecture's experiment; git allows few characters in it."""
-    name = "compare-" + re.sub(r"[^A-Za-z0-9_-]", "-", arch)
-    return name if seed is None else f"{name}-seed{seed}"
-
-
-def run_experiments(arch: str, seeds: Sequence[int | None]) -> str:
-    """Run an architecture with each seed until one fails; return why it failed, or "".
-
-    A mean over fewer seeds would not compare with the others'.
-    """
-    for seed in seeds:
-        reason = run_experiment(arch, seed)
-        if reason:
-            return reason if seed is None else f"{reason} (train.seed {seed})"
-    return ""
-
-
-def run_side_by_side(
-    archs: list[str], seeds: Sequence[int | None], together: int
-) -> dict[str, str]:
-    """Run all experiments, `together` at a time; return why each architecture failed, or ""."""
-    with ThreadPoolExecutor(together) as pool:
-        futures = {
-            arch: [pool.submit(run_experiment, arch, seed, True) for seed in seeds]
-            for arch in archs
-        }
-        return {
-            arch: next((each.result() for each in own if each.result()), "")
-            for arch, own in futures.items()
-        }
-
-
-def run_experiment(arch: str, seed: int | None = None, far: bool = False) -> str:
-    """Run what follows verify with this architecture; return why it failed, or "".
-
-    seed: `train.seed`; None for that of params.yaml. far: on a worker of a cluster, beside others,
-    so only the names of its stages are printed.
-
-    Gather and verify do not run: the temporary folder holds what git and DVC's cache hold, not the
-    pictures they began with.
-    """
-    name = name_of(arch, seed)
-    changes = ["--set-param", f"train.arch={arch}"]
-    if seed is not None:
-        changes += ["--set-param", f"train.seed={seed}"]
-    dvc("exp", "remove", "--quiet", name)
-    process = subprocess.Popen(
-        dvc_command("exp", "run", "--temp", "--name", name, *changes, "--downstream", *FROM),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=environment() | ({CHOICE: "ray", WORKERS: "1"} if far else {}),
-        bufsize=0,
-    )
-    assert process.stdout is not None
-    said = b""
-    try:
-        while chunk := os.read(process.stdout.fileno(), 1 << 16):
-            if not far:
-                sys.stderr.buffer.write(chunk)
-                sys.stderr.flush()
-            for stage in re.findall(rb"Running stage '(\w+)'", chunk) if far else ():
-                print(f"{name}: {stage.decode()}", file=sys.stderr, flush=True)
-            said = (said + chunk)[-50_000:]
-    except KeyboardInterrupt:
-        process.wait()  # the keyboard has stopped DVC too
-        sys.exit("pawprint: stopped from the keyboard; no table is written")
-    return explain_failure(said.decode("utf-8", "replace")) if process.wait() else ""
-
-
-def explain_failure(said: str) -> str:
-    """Return the line in what a failed experiment printed that says why.
-
-    It is the failed stage's own line, if there is one, else DVC's.
-    """
-    lines = [line.strip() for line in said.replace("\r", "\n").splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR")]
-    errors = errors or lines or ["dvc ended without a word"]
-    stage = re.search(r"python -m stages\.(\w+)", " ".join(errors))
-    own = [line for line in lines if stage and line.startswith(f"{stage[1]}: ")]
-    crash = [line for line in lines if re.match(r"[\w.]*(Error|Exception): ", line)]
-    return (own or crash or errors)[-1]
-
-
 def measure(archs: list[str], seeds: Sequence[int | None]) -> list[list[Compared]]:
     """Read what the experiments of each architecture found, and time the exported models.
 
     The models of an architecture's seeds are as fast as each other: that of the first is timed.
     """
     head = git("rev-parse", "HEAD").stdout.strip()
-    refs = [
-        [f"refs/exps/{head[:2]}/{head[2:]}/{name_of(arch, seed)}" for seed in seeds]
-        for arch in archs
-    ]
+    refs = [[ref_of(head, name_of(arch, seed)) for seed in seeds] for arch in archs]
     with tempfile.TemporaryDirectory() as folder:
         folders = [Path(folder, name_of(arch, seeds[0])) for arch in archs]
         for own, home in zip(refs, folders, strict=True):
@@ -347,29 +254,3 @@ def seconds_per_picture(exports: list[Path]) -> list[float]:
                 if call >= CALLS // 2:
                     own.append(time.perf_counter() - begin)
     return [float(np.median(own)) for own in times]
-
-
-def environment() -> dict[str, str]:
-    """Return the environment with this interpreter's own commands first on the PATH."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    return {**os.environ, "PATH": path}
-
-
-def dvc_command(*arguments: str) -> list[str]:
-    """Return the command line of DVC with these arguments."""
-    return [sys.executable, "-m", "dvc", *arguments]
-
-
-def dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run DVC and wait for it."""
-    return subprocess.run(
-        dvc_command(*arguments), text=True, env=environment(), capture_output=True
-    )
-
-
-def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run git and wait for it. Exits with one line if there is no git."""
-    try:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True)
-    except FileNotFoundError:
-        sys.exit("pawprint: git is not installed; experiments need it")

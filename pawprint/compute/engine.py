@@ -64,9 +64,8 @@ class Engine:
         error. together: items that a worker of a cluster takes at a time, at most. on_gpu: a worker
         of a cluster uses a GPU, if there are any. cpus: what part of a CPU it is counted for.
         """
-        items = list(items) if pool == "processes" else items
-        if pool == "processes" and isinstance(items, list):
-            return map_in_processes(work, items, chunk, crashed)
+        if pool == "processes":
+            return map_in_processes(work, list(items), chunk, crashed)
         if pool == "threads":
             return map_in_threads(work, items)
         return map(work, items)

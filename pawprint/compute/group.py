@@ -36,6 +36,7 @@ from pawprint.compute.cluster import (
     write,
 )
 from pawprint.compute.engine import bytes_of
+from pawprint.compute.listening import listen_on_one_address
 from pawprint.params import StageError
 
 MOMENT = 0.5  # seconds between two looks for a new checkpoint
@@ -103,6 +104,7 @@ def train_on_cluster(
     reason = ""
     for _ in range(RETRIES):
         shape = shape_of(engine, most, on_gpu)
+        nodes = nodes_of(engine, shape)
         exchange = start_exchange(pieces + [ray.put(piece) for piece in cut([checkpoint])])
         settings = {
             "exchange": exchange,
@@ -122,17 +124,22 @@ def train_on_cluster(
                 print(line, file=sys.stderr)
             Path(checkpoint).unlink(missing_ok=True)
             return
-        wait_for_news(engine, shape)
+        wait_for_news(engine, shape, nodes)
     raise StageError(
         f"the workers of the training were lost {RETRIES} times ({reason}); a rerun goes on from "
         "the last checkpoint"
     )
 
 
-def wait_for_news(engine: RayEngine, shape: Shape) -> None:
-    """Wait until Ray knows that a node is gone, if that was why a group failed."""
+def nodes_of(engine: RayEngine, shape: Shape) -> set[str]:
+    """Return the nodes on which a worker of this shape has a place."""
+    return {node["NodeID"] for node in engine.places(shape.gpus)}
+
+
+def wait_for_news(engine: RayEngine, shape: Shape, nodes: set[str]) -> None:
+    """Wait until Ray knows that one of `nodes` is gone, if that was why a group failed."""
     until = time.monotonic() + NOTICED
-    while time.monotonic() < until and len(engine.places(shape.gpus)) >= shape.workers:
+    while time.monotonic() < until and nodes <= nodes_of(engine, shape):
         time.sleep(MOMENT)
 
 
@@ -176,6 +183,7 @@ def fit(settings: dict[str, Any], shape: Shape) -> str:
         trainer = TorchTrainer(
             take_part,
             train_loop_config=settings,
+            torch_config=torch_config(),
             scaling_config=ScalingConfig(
                 num_workers=shape.workers,
                 use_gpu=bool(shape.gpus),
@@ -189,6 +197,22 @@ def fit(settings: dict[str, Any], shape: Shape) -> str:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             return lines[-1][:200] if lines else type(error).__name__
     return ""
+
+
+def torch_config() -> Any:
+    """Return Ray's way to join the workers, with a store that listens on one address."""
+    from ray.train.torch import TorchConfig
+    from ray.train.torch.config import _TorchBackend
+
+    class Backend(_TorchBackend):
+        def on_start(self, worker_group: Any, backend_config: Any) -> None:
+            worker_group.execute(listen_on_one_address)
+            super().on_start(worker_group, backend_config)
+
+    class Config(TorchConfig):
+        backend_cls = Backend
+
+    return Config()
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 
 from pawprint.compute.cores import cores
+from pawprint.compute.listening import listen_on_one_address
 from pawprint.training.device import ComputeParams
 
 
@@ -46,6 +47,7 @@ def launch(module: str, arguments: list[str], count: int) -> None:
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // count)))
+    listen_on_one_address()
     with tempfile.TemporaryDirectory(prefix="pawprint-") as logs:
         others = dict.fromkeys(range(1, count), Std.ALL)
         config = LaunchConfig(

@@ -15,7 +15,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from pawprint.commands import compare, exported
-from pawprint.commands.compare import count_parameters, explain_failure, name_of
+from pawprint.commands.compare import count_parameters
+from pawprint.commands.compare_runs import FROM, explain_failure, name_of
 from pawprint.commands.compare_table import (
     Compared,
     family_of,
@@ -23,7 +24,7 @@ from pawprint.commands.compare_table import (
     plot,
 )
 from pawprint.judging.errors import error_rate
-from tests.support.project import ROOT, Project, expect
+from tests.support.project import ROOT, Project, begin, commit, expect
 
 
 def row(arch: str, error: float, seconds: float, parameters: int = 5_000_000) -> Compared:
@@ -86,7 +87,7 @@ def test_every_stage_that_the_architecture_decides_runs_in_an_experiment():
     above = {
         name: {made[dep] for dep in stage["deps"] if dep in made} for name, stage in stages.items()
     }
-    run = set(compare.FROM)
+    run = set(FROM)
     while more := {name for name in above if above[name] & run} - run:
         run |= more
     train = {name for name, stage in stages.items() if {"train", "train.arch"} & params_of(stage)}
@@ -96,7 +97,7 @@ def test_every_stage_that_the_architecture_decides_runs_in_an_experiment():
     docs = (ROOT / "docs/experiments.md").read_text()
     starts = re.findall(r"--downstream (\w+)\s(\w+)", docs)
     assert starts
-    assert set(starts) == {compare.FROM}
+    assert set(starts) == {FROM}
 
 
 def params_of(stage: dict) -> set[str]:
@@ -215,32 +216,11 @@ def test_what_cannot_be_compared_is_said_in_one_line(project: Project, tmp_path:
     )
 
 
-def commit(project: Project) -> None:
-    expect(project, "git", "add", "-A")
-    expect(
-        project,
-        "git",
-        "-c",
-        "user.name=t",
-        "-c",
-        "user.email=t@localhost",
-        "commit",
-        "-qm",
-        "begin",
-    )
-
-
 @pytest.mark.slow
 def test_architectures_are_compared_on_the_users_own_pictures(small: Project):
     """One that timm does not know, and one that works; the workspace stays as it was."""
-    (small.path / ".dvc").mkdir()
-    (small.path / ".dvc/config").write_text("[core]\n    analytics = false\n")
-    for name in (".gitignore", ".dvcignore", ".dvc/.gitignore"):
-        (small.path / name).write_text((ROOT / name).read_text())
     small.edit(**{"train.freeze_epochs": 1, "train.epochs": 1, "clean.folds": 2})
-    expect(small, "git", "init", "-q")
-    expect(small, "dvc", "repro", "split")
-    commit(small)
+    begin(small)
     before = expect(small, "git", "status", "--porcelain", "--ignored")
     code, said, errors = ask(small, "resnet1x", "test_resnet")
     assert code == 1

@@ -138,13 +138,14 @@ def test_a_node_is_killed_in_a_training_and_the_others_end_it(
     here: SimpleNamespace, nodes: Nodes, monkeypatch: pytest.MonkeyPatch, capfd
 ):
     """Two share it; the one that is left trains alone, as one machine does."""
-    killed = []
+    killed, heard = [], set()
     write = tables.write_bytes
 
     def write_and_kill(path: Path | str, content: bytes, durable: bool = False) -> None:
         write(path, content, durable)
         if str(path).endswith(".checkpoint") and not killed:
             killed.append(path)
+            heard.update(addresses_heard())
             nodes.kill()
 
     monkeypatch.setattr(tables, "write_bytes", write_and_kill)
@@ -152,6 +153,7 @@ def test_a_node_is_killed_in_a_training_and_the_others_end_it(
         Path(path).unlink()
     train.main()
     assert killed
+    assert heard == {"127.0.0.1"}  # torch's own store would listen on all
     said = capfd.readouterr().err
     assert "2 workers of the cluster" in said
     assert "1 workers of the cluster" in said
@@ -161,14 +163,18 @@ def test_a_node_is_killed_in_a_training_and_the_others_end_it(
 
 def test_nothing_listens_but_on_the_address_that_was_given(engine: RayEngine, nodes: Nodes):
     assert list(engine.map(str, [1], pool="here")) == ["1"]
-    own = psutil.Process()
-    heard = {
-        listening.laddr.ip.removeprefix("::ffff:")
-        for process in (own, *own.children(recursive=True))
-        for listening in process.net_connections("tcp")
-        if listening.status == psutil.CONN_LISTEN
-    }
-    assert heard == {"127.0.0.1"}
+    assert addresses_heard() == {"127.0.0.1"}
+
+
+def addresses_heard() -> set[str]:
+    """The addresses on which this process and all that it has started listen."""
+    own, heard = psutil.Process(), set()
+    for process in (own, *own.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for connection in process.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    heard.add(connection.laddr.ip.removeprefix("::ffff:"))
+    return heard
 
 
 def test_few_pictures_are_under_way(engine: RayEngine):

@@ -2,10 +2,18 @@
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator
 from typing import Any
 
-LOCAL = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+import psutil
+
+LOCAL = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "GLOO_SOCKET_IFNAME": next(name for _, name in socket.if_nameindex() if name.startswith("lo")),
+    "RAY_health_check_period_ms": "500",  # it takes five of them to find that a node is gone
+}
 SIZE = 80 << 20  # bytes of a node's object store, the least that Ray takes
 
 
@@ -32,11 +40,29 @@ class Nodes:
         """Kill a node that works, without a word, and all its processes."""
         self.cluster.remove_node(self.workers.pop(), allow_graceful=False)
 
+    def kill_with(self, task: str) -> bool:
+        """Kill the node on which a process does this task of Ray's; whether there is one."""
+        for node in self.workers:
+            if any(task in name for name in processes_of(node)):
+                self.workers.remove(node)
+                self.workers.append(node)
+                self.kill()
+                return True
+        return False
+
     def refill(self) -> None:
         """Add nodes until two work."""
         while len(self.workers) < 2:
             self.workers.append(self.add(num_cpus=1))
         self.cluster.wait_for_nodes()
+
+
+def processes_of(node: Any) -> Iterator[str]:
+    """What the processes of a node call themselves; Ray's workers by the task that they do."""
+    (raylet,) = node.all_processes["raylet"]
+    for process in psutil.Process(raylet.process.pid).children():
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            yield " ".join(process.cmdline())
 
 
 @contextlib.contextmanager

@@ -100,6 +100,24 @@ def expect(project: Project, *command: str, **environment: str) -> str:
     return done.stdout
 
 
+def commit(project: Project) -> None:
+    """Commit everything that git does not ignore."""
+    who = ("-c", "user.name=t", "-c", "user.email=t@localhost")
+    expect(project, "git", "add", "-A")
+    expect(project, "git", *who, "commit", "-qm", "begin")
+
+
+def begin(project: Project) -> None:
+    """Put a project into git, after `dvc repro split`."""
+    (project.path / ".dvc").mkdir()
+    (project.path / ".dvc/config").write_text("[core]\n    analytics = false\n")
+    for name in (".gitignore", ".dvcignore", ".dvc/.gitignore"):
+        shutil.copyfile(ROOT / name, project.path / name)
+    expect(project, "git", "init", "-q")
+    expect(project, "dvc", "repro", "split")
+    commit(project)
+
+
 def clone(origin: Project, path: Path) -> Project:
     """A second checkout of a project in git, without its data."""
     subprocess.run(["git", "clone", "-q", str(origin.path), str(path)], check=True)

@@ -1,8 +1,12 @@
 """How many processes of this machine share a training."""
 
+import importlib
+
+import psutil
 import pytest
 import torch
 
+from pawprint.compute import listening
 from pawprint.params import StageError
 from pawprint.training.device import ComputeParams, choose_device
 from pawprint.training.launch import processes_wanted
@@ -46,3 +50,18 @@ def test_without_the_gpu_that_is_wanted_the_line_names_the_param(monkeypatch, ki
     assert choose_device("auto").type == "cpu"
     with pytest.raises(StageError, match=f"compute.device is '{kind}'.* should be auto or cpu"):
         choose_device(kind)
+
+
+def test_the_store_of_a_training_listens_on_its_address_alone(monkeypatch: pytest.MonkeyPatch):
+    own = psutil.Process()
+    before = set(own.net_connections("tcp"))
+    for name in listening.USERS:  # put back after the test
+        module = importlib.import_module(name)
+        monkeypatch.setattr(module, "TCPStore", module.TCPStore)
+    listening.listen_on_one_address()
+    store = module.TCPStore("127.0.0.1", 0, 1, is_master=True, multi_tenant=True)
+    store.set("said", "heard")
+    assert store.get("said") == b"heard"
+    new = set(own.net_connections("tcp")) - before
+    heard = [each.laddr for each in new if each.status == psutil.CONN_LISTEN]
+    assert heard == [("127.0.0.1", store.port)]
