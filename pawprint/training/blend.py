@@ -45,10 +45,16 @@ def choose_blend(
     model: with the weights at the end of the way. start: those at its beginning. shares: of the
     way, to choose from. known: the figures of shares that have been measured before. measure:
     return the figures of the model as it is, valid_loss and error_rate. Of shares that err alike,
-    the nearest to 0.5 is taken, then the one of the lower loss, then the lower one.
+    the nearest to 0.5 is taken, then the one of the lower loss, then the lower one. So the nearest
+    are measured first, and if one errs on nothing, those that are further away are not.
     """
     end, found = copy_weights(model), []
-    for share in shares:
+    for share in sorted(shares, key=from_middle):
+        if any(
+            each["error_rate"] == 0 and from_middle(each["blend"]) < from_middle(share)
+            for each in found
+        ):
+            break  # no other can be better
         figures = known.get(share)
         if figures is None:
             blend(model, start, end, share)
@@ -64,4 +70,9 @@ def choose_blend(
 def rank(found: Mapping[str, float]) -> tuple[float, ...]:
     """Return what the best of several blends has the lowest of."""
     share = found["blend"]
-    return found["error_rate"], abs(share - 0.5), found["valid_loss"], share
+    return found["error_rate"], from_middle(share), found["valid_loss"], share
+
+
+def from_middle(share: float) -> float:
+    """Return how far a share of the way is from half of it."""
+    return abs(share - 0.5)

@@ -39,7 +39,7 @@ def choose(figures: dict[float, tuple[float, float]], known: tuple[float, ...] =
 @pytest.mark.parametrize("best", BLENDS)
 def test_the_blend_that_errs_least_is_taken(best):
     figures = {share: (0.1 if share == best else 0.2, 1.0) for share in BLENDS}
-    assert choose(figures) == [best, *BLENDS]
+    assert choose(figures) == [best, 0.5, 0.25, 0.75, 0.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,14 @@ def test_of_blends_that_err_alike_the_middle_one_is_taken(figures, best):
 
 def test_what_has_been_measured_is_not_measured_again():
     figures = {share: (abs(share - 0.25), 1.0) for share in BLENDS}
-    assert choose(figures, known=(0.0, 1.0)) == [0.25, 0.25, 0.5, 0.75]
+    assert choose(figures, known=(0.0, 1.0)) == [0.25, 0.5, 0.25, 0.75]
     assert choose({1.0: (0.5, 1.0)}, known=(1.0,)) == [1.0]
+
+
+def test_what_cannot_be_better_is_not_measured():
+    figures = {share: (0.0, 1.0) for share in BLENDS}
+    assert choose(figures) == [0.5, 0.5]
+    assert choose({**figures, 0.5: (0.1, 1.0)}) == [0.25, 0.5, 0.25, 0.75]
 
 
 def test_the_ends_of_the_way_are_the_same_bits():
