@@ -106,8 +106,8 @@ def try_seed(seed: int, runs: list[tuple[float, str]]) -> Iterator[list[Row]]:
         probabilities = out_of_fold(maps, target, groups, params.folds, seed, turned)
     for share, kind in runs:
         generator = np.random.default_rng(seed)
-        others = likeliest_others(probabilities, target) if kind == "similar" else None
-        flipped = flip(target, len(classes), share, generator, others)
+        likely = probabilities if kind == "similar" else None
+        flipped = flip(target, len(classes), share, generator, likely)
         changed = right.copy()
         changed.loc[judged_rows.index, "label"] = [classes[i] for i in flipped]
         judged = judge_labels(
@@ -127,27 +127,24 @@ def try_seed(seed: int, runs: list[tuple[float, str]]) -> Iterator[list[Row]]:
         ]
 
 
-def likeliest_others(probabilities: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return the likeliest class beside its own of each picture, (N,), of (N, classes)."""
-    others = probabilities.copy()
-    others[np.arange(len(target)), target] = -1
-    return others.argmax(axis=1)
-
-
 def flip(
     target: np.ndarray,
     classes: int,
     share: float,
     generator: np.random.Generator,
-    others: np.ndarray | None = None,
+    likely: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return class indexes (N,) of which a share, chosen by chance, differs from `target`, (N,).
 
-    others: the class that each picture gets if it is chosen, (N,); None: any other is as likely.
+    likely: probabilities (N, classes), of which the likeliest other class is taken; None: any other
+    is as likely.
     """
     chosen = generator.permutation(len(target))[: round(share * len(target))]
-    if others is None:
+    if likely is None:
         others = (target + generator.integers(1, classes, len(target))) % classes
+    else:
+        own = np.eye(classes, dtype=bool)[target]
+        others = np.where(own, -1, likely).argmax(axis=1)
     flipped = target.copy()
     flipped[chosen] = others[chosen]
     return flipped
