@@ -57,6 +57,8 @@ def main() -> None:
     parser.add_argument("--test", action="store_true", help="also count the errors on test")
     parser.add_argument("--results", type=Path, help="a CSV file of rows: read, and added to")
     arguments = parser.parse_args()
+    if not all(0 <= share <= 1 for share in arguments.flips):
+        parser.error("--flips takes shares of the labels, 0 to 1, such as 0.2")
     kept = arguments.results and arguments.results.resolve()
     rows = pd.read_csv(kept).to_dict("records") if kept and kept.exists() else []
     runs = [(share, kind) for share in arguments.flips for kind in arguments.kinds]
@@ -194,20 +196,17 @@ def try_policy(
 
 def table(rows: pd.DataFrame, side: str) -> str:
     """Return a table of wrong pictures, a row per policy and a column per share and kind."""
-    sums = rows.groupby(["auto", "threshold"], sort=False)
-    wrong = rows.pivot_table(
-        side, ["auto", "threshold"], ["flip", "kind"], aggfunc="sum", sort=False
-    )
-    flag = rows[rows["auto"] == "flag"].groupby(["flip", "kind"])[f"{side}_pictures"].sum()
-    titles = [
-        f"{100 * share:g} % {kind}, of {flag[share, kind]:,}" for share, kind in wrong.columns
-    ]
+    policies, runs = ["auto", "threshold"], ["flip", "kind"]
+    wrong = rows.pivot_table(side, policies, runs, aggfunc="sum", sort=False).sort_index(axis=1)
+    of = rows[rows["auto"] == "flag"].groupby(runs)[f"{side}_pictures"].sum()
+    titles = [f"{100 * share:g} % {kind}, of {of[share, kind]:,}" for share, kind in wrong.columns]
     titles += ["sum", "acted on, of them wrong, of these made right"]
     lines = [" | ".join(["| policy", *titles]) + " |", "|---" * (len(titles) + 1) + "|"]
-    for (auto, threshold), counts in sums[["acted", "acted_wrong", "made_right"]].sum().iterrows():
+    acted = rows.groupby(policies, sort=False)[["acted", "acted_wrong", "made_right"]].sum()
+    for (auto, threshold), counts in acted.iterrows():
         cells = wrong.loc[auto, threshold]
         name = "flag" if auto == "flag" else f"{auto}, {threshold:g}"
-        figures = [str(cell) for cell in (*cells, cells.sum())]
+        figures = [str(count) for count in (*cells, cells.sum())]
         figures.append(", ".join(f"{count:,}" for count in counts))
         lines.append(" | ".join([f"| {name}", *figures]) + " |")
     return "\n".join(lines)
