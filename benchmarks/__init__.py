@@ -6,6 +6,7 @@
     python -m benchmarks.chain     `dvc repro` on photos, and after another learning rate
     python -m benchmarks.segmentation    a class for every pixel, beside fastai's unet_learner
     python -m benchmarks.recipe    recipes of fine-tuning, by their errors on folders of photos
+    python -m benchmarks.clean     what clean does with label errors, on photos with changed labels
     python -m benchmarks.predict   answers of the exported model, beside fastai's
     python -m benchmarks.serve     `pawprint serve` under load
     python -m benchmarks.none_of_these    scores that tell pictures of something else apart
