@@ -166,8 +166,9 @@ def write_verified(path: Path, paths: list[str]) -> None:
     write_table(
         path / "data/images.csv", pd.DataFrame(images | {"url": paths, "split": "", "group": ""})
     )
-    gathered = {"path": [each.replace("images", "raw") for each in paths], "label": labels}
-    gathered |= {"url": paths, "sha256": images["sha256"], "status": "ok"}
+    raw = [each.replace("images", "raw") for each in paths]
+    gathered: dict[str, object] = {"path": raw, "label": labels, "sha256": images["sha256"]}
+    gathered |= {"url": paths, "status": "ok"}
     write_table(path / "data/gathered.csv", pd.DataFrame(gathered))
     header = ("brightness", "sharpness", "entropy", "size", "aspect_ratio")
     scores = ("dark", "light", "blurry", "low_information", "odd_size", "odd_aspect_ratio")

@@ -48,7 +48,8 @@ def choose_blend(
     the nearest to 0.5 is taken, then the one of the lower loss, then the lower one. So the nearest
     are measured first, and if one errs on nothing, those that are further away are not.
     """
-    end, found = copy_weights(model), []
+    end = copy_weights(model)
+    found: list[dict[str, float]] = []
     for share in sorted(shares, key=from_middle):
         if any(
             each["error_rate"] == 0 and from_middle(each["blend"]) < from_middle(share)
