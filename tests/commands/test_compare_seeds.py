@@ -1,10 +1,12 @@
 """`pawprint compare --seeds N`: each architecture trained several times."""
 
 import argparse
+import contextlib
 import csv
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from pawprint.commands import compare
+from pawprint.commands import compare, compare_runs
 from pawprint.judging.errors import error_rate
 
 
@@ -34,9 +36,10 @@ class Experiments:
     def wait(self) -> int:
         return self.returncode
 
-    def git(self, word: str, what: str) -> subprocess.CompletedProcess[str]:
-        if word == "rev-parse":
+    def git(self, word: str, *words: str) -> subprocess.CompletedProcess[str]:
+        if word != "show":
             return subprocess.CompletedProcess([], 0, "ab" + "c" * 38)
+        (what,) = words
         ref, _, path = what.partition(":")
         arch, _, seed = ref.rpartition("/")[2].removeprefix("compare-").partition("-seed")
         found = error_rate(self.wrong[arch][int(seed or 42) - 42], 50)
@@ -49,13 +52,21 @@ class Experiments:
         save_file({"a": torch.zeros(2, 3)}, folder / "first.safetensors")
 
 
+@contextlib.contextmanager
+def here(origin: compare_runs.Origin) -> Iterator[Path]:
+    """Stands for the clone in which an experiment runs."""
+    yield Path()
+
+
 @pytest.fixture
 def experiments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiments:
     fake = Experiments({"resnet18": [5, 1, 3], "resnet34": [2, 2, 2]})
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(compare.subprocess, "Popen", fake.start)
-    monkeypatch.setattr(compare, "dvc", lambda *words: None)
-    monkeypatch.setattr(compare, "git", fake.git)
+    monkeypatch.setattr(compare_runs.subprocess, "Popen", fake.start)
+    monkeypatch.setattr(compare_runs, "clone", here)
+    monkeypatch.setattr(compare_runs, "dvc", lambda *words: subprocess.CompletedProcess([], 0, ""))
+    for module in (compare, compare_runs):
+        monkeypatch.setattr(module, "git", fake.git)
     monkeypatch.setattr(compare, "fetch_model", fake.fetch)
     monkeypatch.setattr(compare, "seconds_per_picture", lambda homes: [0.01 for _ in homes])
     return fake
@@ -123,7 +134,7 @@ def test_side_by_side_on_a_cluster_they_give_the_same_table(
     alone = [Path(f"compare/{name}.csv").read_bytes() for name in ("compare", "seeds")]
     assert not any("PAWPRINT_ENGINE" in each for each in experiments.environments)
     experiments.environments.clear()
-    assert compare.compare_trained(["resnet18", "resnet34"], 3, together=4) == 0
+    assert compare.compare_trained(["resnet18", "resnet34"], 3, 4, on_cluster=True) == 0
     assert [Path(f"compare/{name}.csv").read_bytes() for name in ("compare", "seeds")] == alone
     assert len(experiments.environments) == 6
     for each in experiments.environments:  # one worker for each
