@@ -107,10 +107,10 @@ def test_a_comparison_on_a_cluster_finds_what_one_machine_finds(small: Project):
     small.edit(**{"train.arch": "test_resnet"})
     for name in ("features", "baseline"):
         small.stage(name)
-    for seed in (42, 43):
-        small.edit(**{"train.seed": seed})
-        for arguments in (("lr_find",), ("lr",), ("train", *TRAIN)):
-            small.stage(*arguments)
-        ref = ref_of(head, name_of("test_resnet", seed))
-        found = expect(small, "git", "show", f"{ref}:metrics/train.json")
-        assert found == (small.path / "metrics/train.json").read_text()
+    small.edit(**{"train.seed": 43})
+    for arguments in (("lr_find",), ("lr",), ("train", *TRAIN)):
+        small.stage(*arguments)
+    found = expect(
+        small, "git", "show", f"{ref_of(head, name_of('test_resnet', 43))}:metrics/train.json"
+    )
+    assert found == (small.path / "metrics/train.json").read_text()
