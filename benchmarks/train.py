@@ -12,8 +12,8 @@ vision_learner, fine_tune(4). Ours is the stage train with params.yaml as it is.
 fit: fastai decodes in every epoch, so its fine_tune contains all decoding. Ours is therefore
 counted from the first picture decoded to the last epoch; the decoding is also given alone. Neither
 counts imports.
-error: of the valid and the test split together; neither is trained on. With `train.blend: auto` valid
-chooses our blend, so half of our figure is a little too good.
+error: of the valid and the test split together; neither is trained on. With `train.blend: auto`
+valid chooses our blend, so half of our figure is a little too good.
 memory: the highest resident set of the main process. fastai's loader processes come on top and are
 not counted.
 If other programs use the machine too, the ratio of CPU seconds is the steadier figure. --results
