@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import timm
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pawprint.exporting.front import with_front
@@ -116,6 +115,8 @@ def base_model_of(params: TrainParams) -> str:
     """
     if not params.pretrained or find_weights(Path(params.weights)):
         return ""
+    import timm  # here: after pawprint.training, it takes half the time
+
     known = timm.get_pretrained_cfg(params.arch)
     if known is None or not known.hf_hub_id:
         return ""

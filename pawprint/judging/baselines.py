@@ -12,9 +12,6 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 from pydantic import Field
-from scipy.spatial.distance import cdist
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 from pawprint.params import Params
 from pawprint.pictures.opening import AS_STORED, open_picture
@@ -58,10 +55,8 @@ def mean_picture(paths: list[str], size: int) -> np.ndarray:
 
 def distances(image: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the L1 and L2 distance, (classes,) each, of (S, S, 3) to means (classes, S, S, 3)."""
-    rows, row = means.reshape(len(means), -1), image.reshape(1, -1)
-    l1 = cdist(rows, row, "cityblock")[:, 0] / image.size
-    l2 = cdist(rows, row, "euclidean")[:, 0] / np.sqrt(image.size)
-    return l1, l2
+    apart = means - image
+    return np.abs(apart).mean(axis=(1, 2, 3)), np.sqrt(np.square(apart).mean(axis=(1, 2, 3)))
 
 
 def fit_linear_head(seen: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -70,6 +65,10 @@ def fit_linear_head(seen: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, 
     It is fitted to standardised features, and written for plain ones. seen: features (N, F);
     targets: class indexes (N,); each class occurs.
     """
+    # here: evaluate, which asks for pixels alone, would wait for it
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
     scaler = StandardScaler()
     regression = LogisticRegression(C=0.01, max_iter=1000)
     regression.fit(scaler.fit_transform(seen.astype(np.float64)), targets)

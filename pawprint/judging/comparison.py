@@ -6,9 +6,9 @@ Only pictures on which the two disagree count, in McNemar's exact test (McNemar,
 """
 
 import math
+from statistics import NormalDist
 
 import numpy as np
-from scipy.stats import binomtest, norm
 
 
 def compare_pair(
@@ -19,9 +19,18 @@ def compare_pair(
     one, other: which pictures each gets wrong, bool (pictures,); names: how to call each.
     """
     won, lost = int((one & ~other).sum()), int((~one & other).sum())
-    p = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
+    p = mcnemar(won, lost)
     needed = pictures_needed(won, lost, len(one))
     return p, needed, in_words(int(one.sum()), int(other.sum()), len(one), p, needed, names)
+
+
+def mcnemar(won: int, lost: int) -> float:
+    """Return the p of a fair coin that falls at least as unevenly as `won` to `lost`."""
+    n, ways, term = won + lost, 0, 1
+    for heads in range(min(won, lost) + 1):
+        ways += term  # to throw so many heads
+        term = term * (n - heads) // (heads + 1)
+    return min(2 * ways / 2**n, 1.0)
 
 
 def pictures_needed(won: int, lost: int, n: int) -> int:
@@ -33,7 +42,7 @@ def pictures_needed(won: int, lost: int, n: int) -> int:
     differ, gap = (won + lost) / n, abs(won - lost) / n
     if gap == 0:
         return 0
-    sided, power = norm.ppf(0.975), norm.ppf(0.8)
+    sided, power = map(NormalDist().inv_cdf, (0.975, 0.8))
     return math.ceil(((sided * math.sqrt(differ) + power * math.sqrt(differ - gap**2)) / gap) ** 2)
 
 

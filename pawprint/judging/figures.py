@@ -1,8 +1,9 @@
 """Figures of a model's answers: errors, losses, calibration, and how often classes are confused."""
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
-from sklearn.metrics import precision_recall_fscore_support
 
 from pawprint.judging.errors import error_of
 
@@ -41,18 +42,14 @@ def summarise(answers: pd.DataFrame, classes: list[str]) -> dict[str, object]:
     other pictures are taken for it.
     """
     wrong = (answers["label"] != answers["prediction"]).to_numpy()
-    precision, recall, _, support = precision_recall_fscore_support(
-        answers["label"], answers["prediction"], labels=classes, zero_division=0
-    )
-    predicted = set(answers["prediction"])
-    per_class = {
-        name: {
-            "precision": float(p) if n or name in predicted else None,
-            "recall": float(r) if n else None,
-            "support": int(n),
-        }
-        for name, p, r, n in zip(classes, precision, recall, support, strict=True)
-    }
+    columns = (answers["label"], answers["prediction"], answers["label"][~wrong])
+    support, taken, right = (Counter(column) for column in columns)
+    per_class: dict[str, dict[str, float | None]] = {}
+    for name in classes:
+        n, as_it, both = support[name], taken[name], right[name]
+        precision = both / as_it if as_it else 0.0 if n else None
+        recall = both / n if n else None
+        per_class[name] = {"precision": precision, "recall": recall, "support": n}
     return {
         **error_of(wrong),
         "loss": float(answers["loss"].mean()),

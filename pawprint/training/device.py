@@ -39,7 +39,8 @@ def start(compute: ComputeParams, seed: int) -> torch.device:
 
     # the same bytes every time; on an Apple GPU torch warns if it cannot promise them
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=device.type == "mps")
+    # (`use_deterministic_algorithms` does the same, and imports torch's compiler to tell it)
+    torch.set_deterministic_debug_mode("warn" if device.type == "mps" else "error")
     # no operation of ours reads memory it has not written; torch swaps this module for an object
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False

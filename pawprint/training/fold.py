@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pawprint.training.fused import fuse
 from pawprint.training.padding import pad_by_kernel
 
 
@@ -73,25 +74,9 @@ def fold(model: nn.Module, size: int) -> nn.Module:
     Return `model` itself if there is nothing to fold, or if folding would change the answers by
     more than rounding.
     """
-    if not any(isinstance(module, _BatchNorm) for module in model.modules()):
+    pairs, _ = try_folding(model, size)
+    if not pairs:
         return model
-
-    # a copy to try it with, without zeros: those of a new head would hide all that comes before
-    generator = torch.Generator().manual_seed(0)
-    trial = copy.deepcopy(model).cpu().float().eval()
-    probe = torch.rand(1, 3, size, size, generator=generator)
-    with torch.no_grad():
-        for parameter in trial.parameters():
-            if not parameter.any():
-                parameter.normal_(0, 0.1, generator=generator)
-
-        # which batch-norm reads which convolution, and whether the answers stay
-        pairs, before = find_pairs(trial, probe)
-        after = pad_by_kernel(merge(trial, pairs))(probe)
-    same = (after - before).abs().max() <= 1e-3 * before.abs().max()  # False if there is a NaN
-    if not pairs or not same:
-        return model
-
     # the same on a copy that shares every tensor
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     return pad_by_kernel(merge(copy.deepcopy(model, shared), pairs))
@@ -101,15 +86,52 @@ def fold(model: nn.Module, size: int) -> nn.Module:
 def settle(model: nn.Module, size: int) -> nn.Module:
     """Return a copy of a model that answers faster, and learns no more.
 
-    Batch-norm is folded for good. The answers are the same to rounding. size: as for `fold`.
+    Batch-norm is folded for good, and activations are part of the convolutions before them where
+    torch can do that. The answers are the same to rounding. size: as for `fold`.
     """
     training = model.training
-    settled = pad_by_kernel(copy.deepcopy(fold(model.eval(), size)))
+    pairs, settled = try_folding(model.eval(), size)
+    if settled is None:
+        settled = pad_by_kernel(merge(copy.deepcopy(model), pairs))
     model.train(training)
-    for name, module in list(settled.named_modules()):
-        if isinstance(module, ConvNorm):
-            replace(settled, name, module.settled())
+    for conv_name, norm_name in pairs:
+        merged = settled.get_submodule(conv_name)
+        assert isinstance(merged, ConvNorm)
+        conv = merged.settled()
+        fused = fuse(conv, settled.get_submodule(norm_name))
+        replace(settled, conv_name, fused or conv)
+        if fused:
+            replace(settled, norm_name, nn.Identity())
     return settled
+
+
+@torch.no_grad()
+def try_folding(model: nn.Module, size: int) -> tuple[list[tuple[str, str]], nn.Module | None]:
+    """Return the names of convolutions and batch-norms that can become one, and a folded copy.
+
+    There are no names if the answers would change by more than rounding. The copy is None if it
+    differs from `model` in anything else. size: as for `fold`.
+    """
+    if not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        return [], None
+
+    # a copy to try it with, without zeros: those of a new head would hide all that comes before
+    generator = torch.Generator().manual_seed(0)
+    trial = copy.deepcopy(model).cpu().float().eval()
+    probe = torch.rand(1, 3, size, size, generator=generator)
+    zeros = [parameter for parameter in trial.parameters() if not parameter.any()]
+    for parameter in zeros:
+        parameter.normal_(0, 0.1, generator=generator)
+
+    # which batch-norm reads which convolution, and whether the answers stay
+    pairs, before = find_pairs(trial, probe)
+    after = pad_by_kernel(merge(trial, pairs))(probe)
+    same = (after - before).abs().max() <= 1e-3 * before.abs().max()  # False if there is a NaN
+    if not same:
+        return [], None
+    kinds = {(tensor.device.type, tensor.dtype) for tensor in model.parameters()}
+    unlike = zeros or kinds != {("cpu", torch.float32)}
+    return pairs, None if unlike else trial
 
 
 def find_pairs(model: nn.Module, probe: Tensor) -> tuple[list[tuple[str, str]], Tensor]:

@@ -11,7 +11,7 @@ takes its rows, and their gradients are averaged: the result is that of one proc
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -40,10 +40,12 @@ from pawprint.training.optimizer import (
     make_optimizer,
     moving_average,
 )
+from pawprint.training.parted import Beginning, Parted, in_parts
 from pawprint.training.recipe import TrainParams
 from pawprint.training.schedule import Schedule, one_cycle, schedule_of
 from pawprint.training.stored import ModelConfig
 
+KEPT = 256 * 2**20  # bytes at most of what the frozen layers say about valid
 DIVERGED = 4  # a training has diverged if an epoch's mean loss is so many times that of guessing
 
 Row = dict[str, Any]  # epoch, step, phase, lr, train_loss, valid_loss, error_rate
@@ -95,8 +97,9 @@ class Learner:
     head. checkpoint: where to keep the state after each epoch and to go on from, if anywhere.
     rows: one per finished epoch. start: the weights before the epochs of the whole model. final: of
     the model that results, its blend, valid_loss and error_rate. generator: draws the order, the
-    views and mixup. sizes: of the batches of an epoch. rank, world: this process's number, and how
-    many there are.
+    views and mixup. begun: what the frozen layers say about valid, in batches, if they are apart
+    and it fits into KEPT. sizes: of the batches of an epoch. rank, world: this process's number,
+    and how many there are.
     """
 
     model: nn.Module
@@ -112,6 +115,7 @@ class Learner:
     generator: torch.Generator = field(init=False)
     loss: CrossEntropy = field(init=False)
     targets: Tensor = field(init=False)
+    begun: list[Tensor] = field(default_factory=list)
     sizes: list[int] = field(init=False)
     rank: int = field(init=False)
     world: int = field(init=False)
@@ -132,9 +136,15 @@ class Learner:
             )
 
     @cached_property
-    def folded(self) -> nn.Module:
-        """The model with batch-norm folded; it shares the model's weights."""
-        return fold(self.model, self.config.size)
+    def network(self) -> nn.Module:
+        """What computes the model faster, and shares its weights: batch-norm is folded.
+
+        On a CPU the layers that are frozen by then are a part of their own.
+        """
+        folded = fold(self.model, self.config.size)
+        if self.device.type != "cpu" or self.params.precision != "fp32":
+            return folded
+        return in_parts(self.model, folded, self.config.size)
 
 
 def fine_tune(learner: Learner) -> list[Row]:
@@ -167,7 +177,7 @@ def blend_ends(learner: Learner) -> Row:
     shares = BLENDS if params.blend == "auto" else (params.blend,)
 
     def measured() -> Row:
-        return measure(learner, refuse_nan(judge(learner, learner.folded), "answers"))
+        return measure(learner, refuse_nan(judge(learner), "answers"))
 
     return choose_blend(model, learner.start, shares, known, measured)
 
@@ -208,14 +218,15 @@ def full_phase(learner: Learner) -> Phase:
         views = augment(pictures[batch], params.train_size, params.augment, learner.generator)
         return normalise(views, learner.config)
 
+    groups = freeze_first(layer_groups(model, lrs), params.freeze_layers)
     return Phase(
         name="full",
         epochs=params.epochs,
         first_epoch=params.freeze_epochs,
         inputs=inputs,
-        module=learner.folded,
-        valid_logits=partial(judge, learner, average.module if average else learner.folded),
-        groups=freeze_first(layer_groups(model, lrs), params.freeze_layers),
+        module=learner.network,
+        valid_logits=partial(judge, learner, average and average.module),
+        groups=groups,
         schedule=schedule_of(params),
         average=average,
     )
@@ -366,15 +377,34 @@ def refuse_divergence(learner: Learner, phase: Phase, loss: float, limit: float 
     )
 
 
-def judge(learner: Learner, model: nn.Module) -> Tensor:
-    """Return a model's logits of the valid split, (M, classes); processes share the work."""
+def judge(learner: Learner, average: nn.Module | None = None) -> Tensor:
+    """Return the logits of the valid split, (M, classes); processes share the work.
+
+    average: what to ask instead of the model, if anything.
+    """
     pictures = learner.data.valid
+    mine = pictures[learner.rank :: learner.world]
+    network = (average or learner.network).eval()
     with torch.no_grad(), autocast(learner.params.precision, learner.device):
-        mine = pictures[learner.rank :: learner.world]
-        part = run_in_batches(
-            nn.Module.__call__, model, mine, learner.config, learner.device, again=True
-        )
-    return gather_rows(part, len(pictures), learner.device)
+        if isinstance(network, Parted):
+            found = torch.cat([network.end(seen) for seen in begun(learner, network.begin, mine)])
+        else:
+            found = run_in_batches(
+                nn.Module.__call__, network, mine, learner.config, learner.device, again=True
+            )
+    return gather_rows(found, len(pictures), learner.device)
+
+
+def begun(learner: Learner, begin: Beginning, pictures: Pictures) -> Iterator[Tensor]:
+    """Yield what the frozen layers say about the pictures of valid, batch by batch."""
+    if learner.begun:
+        yield from learner.begun
+        return
+    for batch in pictures.split(AT_A_TIME["cpu"]):
+        seen = begin(normalise(batch, learner.config))
+        if seen.nbytes / len(seen) * len(pictures) <= KEPT:
+            learner.begun.append(seen)
+        yield seen
 
 
 def save(

@@ -40,13 +40,17 @@ class PadByKernel(Conv2dSame):
     def forward(self, x: Tensor) -> Tensor:
         if self.dilation != (1, 1):
             return super().forward(x)
+        weight, pads = self.weight_and_pads(x)
+        return F.conv2d(x, weight, self.bias, self.stride, pads, (1, 1), self.groups)
+
+    def weight_and_pads(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Return the kernel with its zeros, and the padding on both sides, for inputs `x`."""
         of = zip(x.shape[-2:], self.kernel_size, self.stride, strict=True)
         height, width = (get_same_padding(*each, 1) for each in of)
         weight = self.weight
         if height % 2 or width % 2:
             weight = F.pad(weight, (width % 2, 0, height % 2, 0))
-        pads = ((height + 1) // 2, (width + 1) // 2)
-        return F.conv2d(x, weight, self.bias, self.stride, pads, (1, 1), self.groups)
+        return weight, ((height + 1) // 2, (width + 1) // 2)
 
 
 def pad_by_kernel(model: nn.Module) -> nn.Module:

@@ -26,6 +26,7 @@ from pawprint.training.learner import (
     measure,
 )
 from pawprint.training.optimizer import layer_groups
+from pawprint.training.parted import Parted
 from tests.support.learner import CPU, make_learner, same, trained
 from tests.support.recipe import STILL
 
@@ -257,12 +258,26 @@ def test_frozen_layers_stay_as_they_are_and_the_others_learn(share):
 def test_nothing_is_computed_backwards_through_frozen_layers():
     learner, seen = make_learner(freeze_layers=0.5), []
     phase = full_phase(learner)
-    first = next(module for module in phase.module.modules() if isinstance(module, torch.nn.Conv2d))
-    first.register_forward_hook(lambda _, __, output: seen.append(output.requires_grad))
+    phase.module.given.register_forward_hook(lambda *args: seen.append(args[2].requires_grad))
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     forward_backward(learner, phase.module, phase.inputs, torch.arange(8), scaler)
     assert seen == [False]
     assert learner.model.conv_stem.weight.grad is None
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.9}, {"blend": "auto", "epochs": 2}])
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_network_in_two_parts_learns_the_same_to_the_last_bit(monkeypatch, changes, kept):
+    parted = make_learner(freeze_layers=0.5, **changes)
+    monkeypatch.setattr(module, "KEPT", module.KEPT if kept else 0)
+    rows = fine_tune(parted)
+    assert isinstance(parted.network, Parted)
+    assert bool(parted.begun) == (kept and "ema" not in changes)
+    monkeypatch.setattr(module, "in_parts", lambda model, folded, size: folded)
+    whole = make_learner(freeze_layers=0.5, **changes)
+    assert fine_tune(whole) == rows
+    assert whole.final == parted.final
+    assert same(whole.model.state_dict(), parted.model.state_dict())
 
 
 def test_a_loss_far_above_guessing_has_diverged():
