@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pawprint.training.depthwise import learn_fast
 from pawprint.training.fused import fuse
 from pawprint.training.padding import pad_by_kernel
 
@@ -79,7 +80,7 @@ def fold(model: nn.Module, size: int) -> nn.Module:
         return model
     # the same on a copy that shares every tensor
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return pad_by_kernel(merge(copy.deepcopy(model, shared), pairs))
+    return learn_fast(pad_by_kernel(merge(copy.deepcopy(model, shared), pairs)))
 
 
 @torch.no_grad()

@@ -21,6 +21,8 @@ from timm.layers.std_conv import ScaledStdConv2dSame, StdConv2dSame
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pawprint.training.depthwise import convolve
+
 PLAIN: dict[type, Any] = {
     Conv2dSame: nn.Conv2d,
     AvgPool2dSame: nn.AvgPool2d,
@@ -41,7 +43,7 @@ class PadByKernel(Conv2dSame):
         if self.dilation != (1, 1):
             return super().forward(x)
         weight, pads = self.weight_and_pads(x)
-        return F.conv2d(x, weight, self.bias, self.stride, pads, (1, 1), self.groups)
+        return convolve(self, x, weight, pads)
 
     def weight_and_pads(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Return the kernel with its zeros, and the padding on both sides, for inputs `x`."""
