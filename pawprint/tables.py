@@ -202,6 +202,14 @@ def read_table(path: Path | str, **types: Any) -> pd.DataFrame:
         raise StageError(f"{path} is not the table this stage expects: {reason}") from None
 
 
+def require_columns(table: pd.DataFrame, names: Iterable[str], where: str) -> None:
+    """Raise StageError that names the first column which a table lacks, and those that it has."""
+    for name in names:
+        if name not in table:
+            has = ", ".join(table.columns) or "none"
+            raise StageError(f"{where} has no column {name!r}; it has {has}")
+
+
 def _texts(column: pd.Series) -> Iterable[object]:
     """Return the cells of a column as the CSV writer takes them: floats short, gaps empty."""
     if column.dtype.kind == "f":
