@@ -9,7 +9,6 @@ for Coders with fastai and PyTorch", chapter 1 (`unet_learner`).
 """
 
 import colorsys
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from pawprint.params import Params, StageError, load_params, run_stage
-from pawprint.tables import write_bytes, write_json, write_table
+from pawprint.tables import png_of, write_bytes, write_json, write_table
 from pawprint.training.device import ComputeParams, start
 from pawprint.training.schedule import one_cycle
 from pawprint.training.weights import load_in_order, packaged_weights, read_weights
@@ -311,9 +310,7 @@ def draw(valid: Pictures, answers: Tensor, codes: list[str], void: int, rows: in
     seen = torch.cat([actual, predicted]).unique().tolist()
     names = [Patch(color=palette[i], label=codes[i]) for i in seen]
     figure.legend(handles=names, loc="outside lower center", ncols=6)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-    return buffer.getvalue()
+    return png_of(figure)
 
 
 if __name__ == "__main__":
