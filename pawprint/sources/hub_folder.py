@@ -37,6 +37,7 @@ from pawprint.sources.hub_options import INSTALL, HubOptions, Repository
 from pawprint.sources.labels import missing_format
 from pawprint.sources.licences import find_credit_columns
 from pawprint.sources.names import is_hidden, is_video_name
+from pawprint.sources.user_tables import MISSING
 from pawprint.tables import parse_rows
 
 THREADS = 8  # downloads at the same time
@@ -184,6 +185,8 @@ class Tables:
             self.column, self.names = column, names_of(self.features, column)
             self.folders.add(folder)
         for row in rows:
+            if file.endswith(".csv") and row.get(column) in MISSING:
+                row[column] = ""  # `datasets` has pandas read it
             picture = str(row.get("file_name", "")).replace("\\", "/")
             self.rows[(PurePosixPath(folder) / picture).as_posix()] = row
 
