@@ -18,9 +18,9 @@
     python -m benchmarks.busy      one training on quiet cores and beside a busy process
 
 The other modules are parts of these: `project` (a copy of the project to run stages in), `clock`
-(seconds and memory), and `fastai_train`, `fastai_segmentation`, `fastai_predict` and `ours_train`,
-which run in processes of their own. fastai is needed by verify, train, segmentation and predict,
-and by nothing else in the project.
+(seconds and memory), `results` (rows that are kept), and `fastai_train`, `fastai_segmentation`,
+`fastai_predict` and `ours_train`, which run in processes of their own. fastai is needed by verify,
+train, segmentation and predict, and by nothing else in the project.
 Seconds differ from machine to machine; only ratios measured in one run can be compared.
 """
 

@@ -16,7 +16,7 @@ with --test. --results keeps every row, so a benchmark that was stopped goes on.
 has the table of four folders.
 """
 
-import argparse
+import itertools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -26,14 +26,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.recipe import split
+from benchmarks.results import Results, Row, make_parser, split
 from benchmarks.train import make_project
 from pawprint.judging.baselines import fit_linear_head
 from pawprint.judging.label_errors import judge_labels, out_of_fold
 from pawprint.params import load_params
 from pawprint.pictures import picture_name
 from pawprint.state import SplitParams
-from pawprint.tables import read_table, write_table
+from pawprint.tables import read_table
 from pawprint.training.features import read_features
 from stages.clean import CleanParams, apply, label_errors, near_duplicates, read_seen, spare_last
 
@@ -43,52 +43,29 @@ POLICIES: list[dict[str, Any]] = [
     {"auto": "flag", "threshold": min(THRESHOLDS)},
     *({"auto": auto, "threshold": at} for auto in ("drop", "relabel") for at in THRESHOLDS),
 ]
-Row = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
+    parser = make_parser(__doc__)
     parser.add_argument("--flips", type=float, nargs="+", default=[0.2], help="shares of labels")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--test", action="store_true", help="also count the errors on test")
-    parser.add_argument("--results", type=Path, help="a CSV file of rows: read, and added to")
     arguments = parser.parse_args()
     if not all(0 <= share <= 1 for share in arguments.flips):
         parser.error("--flips takes shares of the labels, 0 to 1, such as 0.2")
-    kept = arguments.results and arguments.results.resolve()
-    rows = pd.read_csv(kept).to_dict("records") if kept and kept.exists() else []
-    runs = [(share, kind) for share in arguments.flips for kind in arguments.kinds]
-    folders = [str(folder.resolve()) for folder in arguments.folders]
-    known = {run_of(row) for row in rows}
+    results = Results(arguments.results, ("folder", "seed", "flip", "kind"))
+    folders = [str(folder) for folder in arguments.folders]
+    runs = list(itertools.product(folders, arguments.seeds, arguments.flips, arguments.kinds))
     with tempfile.TemporaryDirectory() as temporary:
-        for number, folder in enumerate(folders):
-            project = None
-            for seed in arguments.seeds:
-                todo = [run for run in runs if (folder, seed, *run) not in known]
-                if not todo:
-                    continue
-                if project is None:
-                    project = make_project(Path(temporary) / str(number), Path(folder))
-                    project.stage("features")
-                    os.chdir(project.path)
+        missing = itertools.groupby(results.missing(runs), key=lambda run: run[0])
+        for number, (folder, of_folder) in enumerate(missing):
+            project = make_project(Path(temporary) / str(number), Path(folder))
+            project.stage("features")
+            os.chdir(project.path)
+            for seed, of_seed in itertools.groupby(of_folder, key=lambda run: run[1]):
                 split(project, seed)
-                for found in try_seed(seed, todo):
-                    rows += [{"folder": folder, **row} for row in found]
-                    if kept:
-                        write_table(kept, pd.DataFrame(rows))
-    asked = {(folder, seed, *run) for folder in folders for seed in arguments.seeds for run in runs}
-    frame = pd.DataFrame([row for row in rows if run_of(row) in asked])
-    for side in ("valid", "test") if arguments.test else ("valid",):
-        print(f"wrong pictures of {side}\n\n{table(frame, side)}\n")
-
-
-def run_of(row: Row) -> tuple:
-    """Return what tells one run from another: folder, seed, share and kind."""
-    return row["folder"], row["seed"], row["flip"], row["kind"]
+                for found in try_seed(seed, [(share, kind) for *_, share, kind in of_seed]):
+                    results.add({"folder": folder, **row} for row in found)
+    results.show(table, runs, arguments.test)
 
 
 def try_seed(seed: int, runs: list[tuple[float, str]]) -> Iterator[list[Row]]:

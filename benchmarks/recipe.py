@@ -13,7 +13,7 @@ test once, with --test. --results keeps every row, so a benchmark that was stopp
 on a GPU if there is one (compute.device: auto). docs/training.md has the table of four folders.
 """
 
-import argparse
+import itertools
 import math
 import os
 import sys
@@ -24,11 +24,11 @@ from typing import Any
 import pandas as pd
 import torch
 
-from benchmarks.project import ProjectCopy
+from benchmarks.results import Results, make_parser, split
 from benchmarks.train import make_project
 from pawprint.params import StageError, check, load_params, load_yaml
 from pawprint.pictures.batches import load_pictures
-from pawprint.tables import read_table, write_table
+from pawprint.tables import read_table
 from pawprint.training.blend import BLENDS, blend, copy_weights, rank
 from pawprint.training.device import ComputeParams, start
 from pawprint.training.inference import predict_probabilities
@@ -75,55 +75,25 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
+    parser = make_parser(__doc__)
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
-    parser.add_argument("--test", action="store_true", help="also count the errors on test")
-    parser.add_argument("--results", type=Path, help="a CSV file of rows: read, and added to")
     arguments = parser.parse_args()
-    kept = arguments.results and arguments.results.resolve()
-    rows = pd.read_csv(kept).to_dict("records") if kept and kept.exists() else []
-    known = {(row["folder"], row["seed"], row["recipe"]) for row in rows}
+    results = Results(arguments.results, ("folder", "seed", "recipe"))
+    folders = [str(folder) for folder in arguments.folders]
+    runs = list(itertools.product(folders, arguments.seeds, arguments.recipes))
     with tempfile.TemporaryDirectory() as temporary:
-        for folder in map(Path.resolve, arguments.folders):
-            todo = [
-                (seed, name)
-                for seed in arguments.seeds
-                for name in arguments.recipes
-                if (str(folder), seed, name) not in known
-            ]
-            if not todo:
-                continue
-            project = make_project(Path(temporary) / str(len(known)), folder)
+        missing = itertools.groupby(results.missing(runs), key=lambda run: run[0])
+        for number, (folder, of_folder) in enumerate(missing):
+            project = make_project(Path(temporary) / str(number), Path(folder))
             project.edit(**{"compute.device": "auto"})
             project.stage("features")
             os.chdir(project.path)
-            for seed, name in todo:
+            for _, seed, name in of_folder:
                 split(project, seed)
                 found = try_recipe(RECIPES[name], seed)
-                rows += [{"folder": str(folder), "seed": seed, "recipe": name, **r} for r in found]
-                known.add((str(folder), seed, name))
-                if kept:
-                    write_table(kept, pd.DataFrame(rows))
-    asked = [
-        row
-        for row in rows
-        if Path(row["folder"]) in [folder.resolve() for folder in arguments.folders]
-        and row["seed"] in arguments.seeds
-        and row["recipe"] in arguments.recipes
-    ]
-    for side in ("valid", "test") if arguments.test else ("valid",):
-        print(f"wrong pictures of {side}\n\n{table(asked, side)}\n")
-
-
-def split(project: ProjectCopy, seed: int) -> None:
-    """Draw the split of a seed, as if no picture had had a side before."""
-    project.edit(**{"split.seed": seed})
-    Path("data/sides.csv").unlink(missing_ok=True)
-    project.stage("split")
+                about = {"folder": folder, "seed": seed, "recipe": name}
+                results.add(about | row for row in found)
+    results.show(table, runs, arguments.test)
 
 
 def try_recipe(changes: dict[str, Any], seed: int) -> list[dict[str, float]]:
@@ -160,11 +130,10 @@ def try_recipe(changes: dict[str, Any], seed: int) -> list[dict[str, float]]:
     return rows
 
 
-def table(rows: list[dict], side: str) -> str:
+def table(rows: pd.DataFrame, side: str) -> str:
     """Return a table of wrong pictures, a row per recipe and a column per blend."""
-    frame = pd.DataFrame(rows)
-    sums = frame.pivot_table(side, "recipe", "blend", aggfunc="sum", sort=False)
-    trainings = frame.groupby(["folder", "seed", "recipe"], sort=False)
+    sums = rows.pivot_table(side, "recipe", "blend", aggfunc="sum", sort=False)
+    trainings = rows.groupby(["folder", "seed", "recipe"], sort=False)
     chosen = pd.DataFrame([min(each.to_dict("records"), key=rank) for _, each in trainings])
     sums["auto"] = chosen.groupby("recipe")[side].sum()
     lines = [

@@ -12,6 +12,7 @@ mean over --seeds. Ours was chosen on bears and flowers; look at another folder 
 import argparse
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,59 +23,49 @@ from pawprint.judging.suggestions import choose_to_label, novelty, unsureness
 from pawprint.pictures.opening import Preparation
 
 HELD_OUT = 0.4
-Choose = Callable[[np.ndarray, np.ndarray, np.ndarray, int, np.random.Generator], np.ndarray]
 
 
-def at_random(
-    features: np.ndarray,
-    probabilities: np.ndarray,
-    labelled: np.ndarray,
-    count: int,
-    random: np.random.Generator,
-) -> np.ndarray:
+@dataclass(frozen=True)
+class Seen:
+    """What a way to choose sees: of the pictures without a label, unless it says otherwise.
+
+    features: (N, F); probabilities: (N, classes), by a head fitted to the labels so far; labelled:
+    the features of what has a label, (n, F); random: for what is left to chance.
+    """
+
+    features: np.ndarray
+    probabilities: np.ndarray
+    labelled: np.ndarray
+    random: np.random.Generator
+
+
+def at_random(seen: Seen, count: int) -> np.ndarray:
     """Return rows by chance."""
-    return random.choice(len(features), count, replace=False)
+    return seen.random.choice(len(seen.features), count, replace=False)
 
 
-def least_sure(
-    features: np.ndarray,
-    probabilities: np.ndarray,
-    labelled: np.ndarray,
-    count: int,
-    random: np.random.Generator,
-) -> np.ndarray:
+def least_sure(seen: Seen, count: int) -> np.ndarray:
     """Return the rows with the smallest margin between the two likeliest classes."""
-    return np.argsort(-unsureness(probabilities), kind="stable")[:count]
+    return np.argsort(-unsureness(seen.probabilities), kind="stable")[:count]
 
 
-def furthest(
-    features: np.ndarray,
-    probabilities: np.ndarray,
-    labelled: np.ndarray,
-    count: int,
-    random: np.random.Generator,
-) -> np.ndarray:
+def furthest(seen: Seen, count: int) -> np.ndarray:
     """Return rows far from all others: k-centre greedy (Sener and Savarese, arXiv:1708.00489)."""
-    distance, chosen = novelty(features, labelled), list[int]()
+    distance, chosen = novelty(seen.features, seen.labelled), list[int]()
     for _ in range(count):
         chosen.append(int(distance.argmax()))
-        distance = np.minimum(distance, novelty(features, features[chosen[-1:]]))
+        distance = np.minimum(distance, novelty(seen.features, seen.features[chosen[-1:]]))
         distance[chosen] = -1
     return np.array(chosen)
 
 
-def ours(
-    features: np.ndarray,
-    probabilities: np.ndarray,
-    labelled: np.ndarray,
-    count: int,
-    random: np.random.Generator,
-) -> np.ndarray:
+def ours(seen: Seen, count: int) -> np.ndarray:
     """Return what `pawprint suggest` chooses."""
-    return choose_to_label(features, probabilities, labelled, count, int(random.integers(2**31)))
+    seed = int(seen.random.integers(2**31))
+    return choose_to_label(seen.features, seen.probabilities, seen.labelled, count, seed)
 
 
-WAYS: dict[str, Choose] = {
+WAYS: dict[str, Callable[[Seen, int], np.ndarray]] = {
     "at random": at_random,
     "ours": ours,
     "least sure": least_sure,
@@ -138,9 +129,8 @@ def measure(
             for row, count in enumerate(counts):
                 if row:
                     said = probabilities(features, target, labelled, left)
-                    new = choose(
-                        features[left], said, features[labelled], count - len(labelled), random
-                    )
+                    seen = Seen(features[left], said, features[labelled], random)
+                    new = choose(seen, count - len(labelled))
                     labelled = np.concatenate([labelled, left[new]])
                     left = np.delete(left, new)
                 answers = probabilities(features, target, labelled, held_out).argmax(axis=1)

@@ -27,7 +27,7 @@ from pawprint.params import Params, StageError, check, load_params, load_yaml, r
 from pawprint.sources import PARTIAL
 from pawprint.sources.archive import ArchiveOptions, check_sums, fetch_archive, open_archive
 from pawprint.sources.download import Downloader, DownloadParams
-from pawprint.sources.names import check_path_text, is_hidden
+from pawprint.sources.names import Md5, Sha256, check_path_text, is_hidden
 from pawprint.sources.store import has_content
 from pawprint.tables import parse_rows, to_csv, write_bytes
 from pawprint.watch import Watch
@@ -60,8 +60,8 @@ class ArchiveYaml(Params):
     archive: Annotated[str, AfterValidator(check_path_text)]
     folder: str = ""
     bytes: int = Field(ge=1)
-    md5_of_first_mib: str = Field(default="", pattern="^([0-9a-f]{32})?$")
-    sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
+    md5_of_first_mib: Md5 = ""
+    sha256: Sha256 = ""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The tables and figures between stages: CSV and JSON, written whole or not at all.
+"""The tables, figures and drawings of stages: CSV, JSON and PNG, written whole or not at all.
 
 The same content gives the same bytes. Tables are read strictly, because people edit them and git
 merges them: what is not understood is an error that names the line.
@@ -12,11 +12,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from pawprint.params import StageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SPLITS = ("train", "valid", "test")  # in tables, in the column `split`
 CHUNK = 1 << 20  # bytes of a table that are written at a time
@@ -82,6 +85,13 @@ def csv_chunks(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Itera
             yield bytes(lines.buffer)
             lines.buffer.clear()
     yield bytes(lines.buffer)
+
+
+def png_of(figure: "Figure", dpi: int = 100) -> bytes:
+    """Return a drawing of matplotlib as a PNG, without the version of what has drawn it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def write_table(path: Path | str, table: pd.DataFrame, durable: bool = False) -> None:
@@ -200,6 +210,14 @@ def read_table(path: Path | str, **types: Any) -> pd.DataFrame:
     except (ValueError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise StageError(f"{path} is not the table this stage expects: {reason}") from None
+
+
+def require_columns(table: pd.DataFrame, names: Iterable[str], where: str) -> None:
+    """Raise StageError that names the first column which a table lacks, and those that it has."""
+    for name in names:
+        if name not in table:
+            has = ", ".join(table.columns) or "none"
+            raise StageError(f"{where} has no column {name!r}; it has {has}")
 
 
 def _texts(column: pd.Series) -> Iterable[object]:

@@ -26,7 +26,7 @@ import %s
     [
         ("stages.train", {}),
         ("stages.export", {}),
-        ("pawprint.commands.compare_probe", {}),
+        ("pawprint.commands.compare.probe", {}),
         ("stages.train", {"OMP_WAIT_POLICY": "active"}),
         ("stages.train", {"GOMP_SPINCOUNT": "5"}),
         ("stages.train", {"KMP_BLOCKTIME": "200"}),

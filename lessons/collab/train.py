@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss, normalize
 
 from pawprint.params import Params, StageError, load_params, run_stage
-from pawprint.tables import read_table, write_json, write_table
+from pawprint.tables import read_table, require_columns, write_json, write_table
 from pawprint.training.device import ComputeParams, start
 from pawprint.training.schedule import one_cycle
 
@@ -131,11 +131,9 @@ def read_ratings(y_range: list[float]) -> pd.DataFrame:
     rating outside y_range.
     """
     table = read_table(TABLE)
-    for name in ("userId", "movieId", "rating"):
-        if name not in table:
-            raise StageError(
-                f"{TABLE} has no column {name!r}; it has {', '.join(table.columns) or 'none'}"
-            )
+    columns = ("userId", "movieId", "rating")
+    require_columns(table, columns, TABLE)
+    for name in columns:
         for row in table.index[table[name] == ""]:
             raise StageError(f"{TABLE}, row {row + 1}: {name} is empty")
     if len(table) < 10:

@@ -7,7 +7,6 @@ optimizer. Both begin with the same weights and see the same batches, so their c
 Source: Howard and Gugger, "Deep Learning for Coders with fastai and PyTorch", chapter 4.
 """
 
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 
 from pawprint.judging.errors import wilson
 from pawprint.params import Params, StageError, load_params, run_stage
-from pawprint.tables import write_bytes, write_json, write_table
+from pawprint.tables import png_of, write_bytes, write_json, write_table
 from pawprint.training.device import ComputeParams, start
 
 SIDE = 28  # pixels
@@ -201,9 +200,7 @@ def draw(pictures: dict[str, Tensor], columns: int = 11) -> bytes:
         pixels = weights.detach().reshape(SIDE, SIDE).numpy()
         axes.imshow(pixels, cmap="gray", interpolation="nearest")
         axes.set_title(name, fontsize=9)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-    return buffer.getvalue()
+    return png_of(figure)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 """A class for every pixel: a U-Net whose encoder comes with ImageNet weights.
 
 Reads data/raw: images/NAME.png, labels/NAME_P.png (each pixel a place in codes.txt) and codes.txt.
-Writes data/split.csv (name, split), metrics/segmentation.json (pixel accuracy and mean IoU, and
-those of the most frequent class at each place), metrics/curve.csv, metrics/classes.csv (the IoU of
-each class) and plots/masks.png. Pixels of the void class do not count, in training or judging.
+Writes data/split.csv (name, split), data/answers/NAME.png (the predicted class of each pixel of a
+held-out picture), metrics/segmentation.json (pixel accuracy and mean IoU, and those of the most
+frequent class at each place), metrics/curve.csv and metrics/classes.csv (the IoU of each class).
+Pixels of the void class do not count, in training or judging.
 Source: Ronneberger, Fischer and Brox, "U-Net", arXiv:1505.04597; Howard and Gugger, "Deep Learning
 for Coders with fastai and PyTorch", chapter 1 (`unet_learner`).
 """
 
-import colorsys
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +19,6 @@ import numpy as np
 import pandas as pd
 import timm
 import torch
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from PIL import Image
 from pydantic import Field
 from torch import Tensor
@@ -104,7 +102,7 @@ def main() -> None:
     model, normalise = make_model(params, len(codes), device)
     curve, answers = fit(model, normalise, train, valid, void, params)
 
-    # side by side with the baseline, and a picture of both truth and answers
+    # side by side with the baseline; the answers as masks, which draw.py shows
     figures = judge(answers, valid.classes, codes, void)
     keys = ("pixel_accuracy", "mean_iou")
     both = {"majority": majority, "unet": figures}
@@ -114,7 +112,8 @@ def main() -> None:
     write_table("metrics/curve.csv", curves)
     classes = pd.DataFrame(figures["classes"].items(), columns=["class", "iou"])
     write_table("metrics/classes.csv", classes)
-    write_bytes("plots/masks.png", draw(valid, answers, codes, void))
+    for i, answer in zip(held_out, answers, strict=True):
+        write_bytes(f"data/answers/{names[i]}.png", mask_of(answer))
 
 
 def read_codes() -> list[str]:
@@ -271,6 +270,13 @@ def pixel_accuracy(answers: Tensor, classes: Tensor, void: int) -> float:
     return float((answers == classes)[counts].double().mean())
 
 
+def mask_of(answer: Tensor) -> bytes:
+    """Return the class of each pixel, (H, W), as a grey PNG, like those in data/raw/labels."""
+    buffer = io.BytesIO()
+    Image.fromarray(answer.numpy().astype(np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def judge(answers: Tensor, classes: Tensor, codes: list[str], void: int) -> dict[str, Any]:
     """Return pixel_accuracy, mean_iou, and the IoU of each class that is there or was said to be.
 
@@ -287,33 +293,6 @@ def judge(answers: Tensor, classes: Tensor, codes: list[str], void: int) -> dict
         "mean_iou": sum(ious.values()) / len(ious),
         "classes": ious,
     }
-
-
-def draw(valid: Pictures, answers: Tensor, codes: list[str], void: int, rows: int = 6) -> bytes:
-    """Return a PNG: in each row a picture, its actual classes and the predicted ones.
-
-    The rows go from the most to the least accurate picture. Void is black.
-    """
-    palette = np.array([colorsys.hsv_to_rgb(0.618 * i % 1, 0.75, 0.95) for i in range(len(codes))])
-    palette[[i for i in range(len(codes)) if i == void]] = 0
-    right = [pixel_accuracy(a, c, void) for a, c in zip(answers, valid.classes, strict=True)]
-    order = np.argsort(-np.nan_to_num(right), kind="stable")
-    shown = order[np.linspace(0, len(order) - 1, min(rows, len(order))).round().astype(int)]
-    actual, pictures = valid.classes[shown], valid.pixels[shown].permute(0, 2, 3, 1).numpy()
-    predicted = torch.where(actual == void, actual, answers[shown])
-    columns = {"picture": pictures, "actual": palette[actual], "predicted": palette[predicted]}
-    figure = Figure(figsize=(9, 2.2 * len(shown) + 1), layout="constrained")
-    for place, axes in enumerate(figure.subplots(len(shown), 3, squeeze=False).flat):
-        name = list(columns)[place % 3]
-        axes.imshow(columns[name][place // 3], interpolation="nearest")
-        axes.set_axis_off()
-        axes.set_title(name if place < 3 else "")
-    seen = torch.cat([actual, predicted]).unique().tolist()
-    names = [Patch(color=palette[i], label=codes[i]) for i in seen]
-    figure.legend(handles=names, loc="outside lower center", ncols=6)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-    return buffer.getvalue()
 
 
 if __name__ == "__main__":

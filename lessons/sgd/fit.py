@@ -6,8 +6,6 @@ metrics/curve.csv (the measured and the fitted speeds), metrics/fit.json and plo
 Source: Howard and Gugger, "Deep Learning for Coders with fastai and PyTorch", chapter 4.
 """
 
-import io
-
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
@@ -15,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from pawprint.params import Params, StageError, load_params, run_stage
-from pawprint.tables import write_bytes, write_json, write_table
+from pawprint.tables import png_of, write_bytes, write_json, write_table
 
 
 class FitParams(Params):
@@ -103,9 +101,7 @@ def draw(time: Tensor, speed: Tensor, curves: list[Tensor]) -> bytes:
         axes.plot(time, curves[step], color="tab:red")
         axes.set(title=f"after {step} step{'s' * (step != 1)}", xlabel="time, s")
     places[0].set_ylabel("speed")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-    return buffer.getvalue()
+    return png_of(figure)
 
 
 if __name__ == "__main__":

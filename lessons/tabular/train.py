@@ -11,7 +11,6 @@ Source: Guo and Berkhahn, "Entity embeddings of categorical variables", arXiv:16
 Gugger, "Deep Learning for Coders with fastai and PyTorch", chapters 1 and 9.
 """
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +28,14 @@ from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 from pawprint.judging.errors import wilson
 from pawprint.judging.figures import calibration_error, reliability
 from pawprint.params import Params, StageError, load_params, run_stage
-from pawprint.tables import read_table, write_bytes, write_json, write_table
+from pawprint.tables import (
+    png_of,
+    read_table,
+    require_columns,
+    write_bytes,
+    write_json,
+    write_table,
+)
 from pawprint.training.device import ComputeParams, start
 from pawprint.training.schedule import one_cycle
 
@@ -122,12 +128,9 @@ def read_rows(params: TableParams) -> pd.DataFrame:
     cell that should be a number.
     """
     table = read_table(TABLE)
-    for name in (params.target, *params.categories, *params.numbers):
-        if name not in table:
-            raise StageError(
-                f"{TABLE} has no column {name!r}; it has {', '.join(table.columns) or 'none'}"
-            )
-    table = table[[*params.categories, *params.numbers, params.target]]
+    columns = [*params.categories, *params.numbers, params.target]
+    require_columns(table, columns, TABLE)
+    table = table[columns]
     table = table.apply(lambda column: column.str.strip()).replace(params.missing, "")
     values = sorted(set(table[params.target]))
     if len(values) != 2 or params.positive not in values or "" in values:
@@ -287,9 +290,7 @@ def draw(calibration: pd.DataFrame) -> bytes:
         axes.plot(rows["said"], rows["was"], marker="o", label=name)
     axes.set(xlabel="probability that a model said", ylabel="share of these rows where it was so")
     axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-    return buffer.getvalue()
+    return png_of(figure)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from pawprint.judging.errors import wilson
 from pawprint.params import Params, StageError, load_params, run_stage
-from pawprint.tables import read_table, write_json, write_table
+from pawprint.tables import read_table, require_columns, write_json, write_table
 
 TABLE = "data/raw/texts.csv"
 SHOWN = 20  # terms for each side in data/terms.csv
@@ -76,11 +76,7 @@ def main() -> None:
 def read_reviews(folds: int) -> pd.DataFrame:
     """Return the reviews. Raises StageError for a table without its columns, or an odd cell."""
     table = read_table(TABLE)
-    for name in ("label", "text", "is_valid"):
-        if name not in table:
-            raise StageError(
-                f"{TABLE} has no column {name!r}; it has {', '.join(table.columns) or 'none'}"
-            )
+    require_columns(table, ("label", "text", "is_valid"), TABLE)
     for name, allowed in (("label", ["negative", "positive"]), ("is_valid", ["False", "True"])):
         for row in table.index[~table[name].isin(allowed)]:
             cell = table.loc[row, name]

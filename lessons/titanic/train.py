@@ -16,7 +16,7 @@ from pydantic import Field
 
 from pawprint.judging.errors import wilson
 from pawprint.params import Params, StageError, load_params, run_stage
-from pawprint.tables import read_table, write_json, write_table
+from pawprint.tables import read_table, require_columns, write_json, write_table
 
 NUMBERS = ["Pclass", "Age", "SibSp", "Parch", "Fare"]
 COLUMNS = ["Survived", "Sex", "Embarked", *NUMBERS]
@@ -105,11 +105,7 @@ def main() -> None:
 def read_passengers(path: str) -> pd.DataFrame:
     """Return the table, its cells as text. Raises StageError that names a cell that cannot be."""
     table = read_table(path)
-    for name in COLUMNS:
-        if name not in table:
-            raise StageError(
-                f"{path} has no column {name!r}; it has {', '.join(table.columns) or 'none'}"
-            )
+    require_columns(table, COLUMNS, path)
     if len(table) < 10:
         raise StageError(f"{path} has {len(table)} passengers; a training needs 10 or more")
     table = table[COLUMNS]

@@ -31,10 +31,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import pawprint.compute.versions as versions
-from pawprint.compute.engine import Engine, bytes_of, no_files
+from pawprint.compute.engine import Engine, I, R, bytes_of, no_files
 from pawprint.compute.settings import EngineParams
 from pawprint.params import StageError
 
@@ -68,22 +68,21 @@ class RayEngine(Engine):
 
     def map(
         self,
-        work: Callable[[Any], Any],
-        items: Iterable[Any],
+        work: Callable[[I], R],
+        items: Iterable[I],
         *,
-        pool: Literal["here", "threads", "processes"] = "here",
-        chunk: int = 1,
-        reads: Callable[[Any], Sequence[str]] = no_files,
-        writes: Callable[[Any], Sequence[str]] = no_files,
-        crashed: Callable[[], Any] | None = None,
+        reads: Callable[[I], Sequence[str]] = no_files,
+        writes: Callable[[R], Sequence[str]] = no_files,
+        crashed: Callable[[], R] | None = None,
         together: int = 64,
         on_gpu: bool = False,
         cpus: float = 1,
-    ) -> Iterator[Any]:
+        **local: object,
+    ) -> Iterator[R]:
         """Yield what `work` returns for each item, in order; see Engine.map.
 
-        Raises StageError in one line if the cluster cannot be reached, has no worker left, or has
-        one with other versions.
+        local: pool and chunk, which mean nothing on a cluster. Raises StageError in one line if the
+        cluster cannot be reached, has no worker left, or has one with other versions.
         """
         self.connect()
         import ray
@@ -93,9 +92,9 @@ class RayEngine(Engine):
         task = ray.put(content)
         remote = ray.remote(run_batch).options(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)
         batches = iter(split_into_batches(items, reads, together))
-        under_way: deque[tuple[Any, list[Any]]] = deque()
+        under_way: deque[tuple[Any, list[I]]] = deque()
 
-        def start(batch: list[Any]) -> tuple[Any, list[Any]]:
+        def start(batch: list[I]) -> tuple[Any, list[I]]:
             staged = [(item, bytes_of(reads(item))) for item in batch]
             return remote.remote(self.expected, key, task, staged), batch
 
@@ -256,10 +255,10 @@ def find_address(given: str) -> str:
 
 
 def split_into_batches(
-    items: Iterable[Any], reads: Callable[[Any], Sequence[str]], together: int
-) -> Iterator[list[Any]]:
+    items: Iterable[I], reads: Callable[[I], Sequence[str]], together: int
+) -> Iterator[list[I]]:
     """Yield lists of at most `together` items, whose files have BATCH_BYTES at most."""
-    batch: list[Any] = []
+    batch: list[I] = []
     total = 0
     for item in items:
         size = sum(os.path.getsize(path) for path in reads(item) if os.path.isfile(path))

@@ -65,17 +65,17 @@ class Engine:
         of a cluster uses a GPU, if there are any. cpus: what part of a CPU it is counted for.
         """
         if pool == "processes":
-            return map_in_processes(work, list(items), chunk, crashed)
+            return map_in_processes(work, items, chunk, crashed)
         if pool == "threads":
             return map_in_threads(work, items)
         return map(work, items)
 
 
 def map_in_processes(
-    work: Callable[[I], R], items: list[I], chunk: int, crashed: Callable[[], R] | None
+    work: Callable[[I], R], items: Iterable[I], chunk: int, crashed: Callable[[], R] | None
 ) -> Iterator[R]:
     """Yield the results, in order, of all cores; that of an item which ends its process too."""
-    done = 0
+    items, done = list(items), 0
     try:
         with ProcessPoolExecutor(cores()) as pool:
             for result in pool.map(work, items, chunksize=chunk):

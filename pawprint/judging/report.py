@@ -31,6 +31,7 @@ from pawprint.judging.fonts import choose_file
 from pawprint.judging.licences import LicenceCount
 from pawprint.judging.picture_faults import Fault
 from pawprint.pictures.opening import AS_STORED, open_picture
+from pawprint.tables import png_of
 
 THUMBNAIL = 160  # pixels a side
 SHOWN = 8  # pictures in each of the smaller grids
@@ -147,9 +148,7 @@ def draw_confusion(valid: pd.DataFrame, classes: list[str]) -> bytes:
         draw_matrix(figure, confusion_matrix(valid, classes))
     else:
         draw_pairs(figure, most_confused(valid)[:WORST])
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    return buffer.getvalue()
+    return png_of(figure, dpi=110)
 
 
 def draw_matrix(figure: Figure, confusion: pd.DataFrame) -> None:

@@ -28,7 +28,7 @@ from pawprint.sources import PARTIAL, Found
 from pawprint.sources.content import file_hash
 from pawprint.sources.download import REDIRECTS, Downloader, Failure, failure_of
 from pawprint.sources.labels import LabelOptions, label_files, missing_format
-from pawprint.sources.names import check_path_text, is_hidden, printable
+from pawprint.sources.names import Md5, Sha256, check_path_text, is_hidden, printable
 from pawprint.sources.network import follow_redirect, header_of, parse_address
 
 
@@ -50,8 +50,8 @@ class ArchiveOptions(LabelOptions):
 
     kind: Literal["archive"]
     archive: Annotated[str, AfterValidator(check_path_text)]
-    sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
-    md5: str = Field(default="", pattern="^([0-9a-f]{32})?$")
+    sha256: Sha256 = ""
+    md5: Md5 = ""
     max_bytes: int = Field(default=20_000_000_000, ge=1)
     max_unpacked: int = Field(default=20_000_000_000, ge=1)
     max_member: int = Field(default=200_000_000, ge=1)

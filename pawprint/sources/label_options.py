@@ -38,6 +38,7 @@ class LabelOptions(ColumnOptions):
     folder that holds a file is its class.
     file_column, label_column, split_column, group_column, licence_column, author_column,
     page_column: the table's, if they have other names than those of `user_tables` and `licences`.
+    not_missing: words such as NA that are names of classes in the table.
     """
 
     labels: Literal["parent", "pattern", "table"] = "parent"

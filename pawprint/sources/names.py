@@ -4,6 +4,9 @@ import json
 import re
 import unicodedata
 from pathlib import PurePosixPath
+from typing import Annotated
+
+from pydantic import StringConstraints
 
 from pawprint.params import StageError
 from pawprint.params import listed as listed
@@ -23,6 +26,10 @@ DOCUMENTS = re.compile(
     r"\.(csv|docx?|h5|html?|ipynb|jsonl?|log|mat|md|np[yz]|parquet|pdf|pkl|py|toml|tsv|txt|xlsx?"
     r"|xml|ya?ml)"
 )
+
+# A hash as a yaml names it, or "": capitals, as Windows writes them, become small letters.
+Md5 = Annotated[str, StringConstraints(pattern="^([0-9a-fA-F]{32})?$", to_lower=True)]
+Sha256 = Annotated[str, StringConstraints(pattern="^([0-9a-fA-F]{64})?$", to_lower=True)]
 
 
 def check_label(label: str, where: str = "") -> None:

@@ -17,6 +17,7 @@ from pawprint.sources.user_tables import (
     FILE_NAMES,
     LABEL_NAMES,
     UserTable,
+    no_label,
     parse_user_table,
     pick_split,
     read_splits,
@@ -153,11 +154,12 @@ def _read_rows(
         word = pick_split(split, name) or (of_table if is_one_of_several else "")
         file, problem = finder.find(name, folder, word or of_table)
         word = word or options.split_of_folders(PurePosixPath(file).parts[:-1], file)
-        label = _label_of(line, cells, columns, table)
+        at = f"{table.where}, line {line}"
+        label = _label_of(at, cells, columns, options)
         if label:
-            check_label(label, f"{table.where}, line {line}: ")
+            check_label(label, f"{at}: ")
         elif word != "test":
-            raise StageError(f"{table.where}, line {line}: file or label is empty")
+            raise no_label(at, columns.label, cells[columns.label])
         missing += [file] if problem and label else []
         group = cells.get(columns.group, "")
         labelled.append(LabelledFile(file, label, word, group, problem, credits.read(cells)))
@@ -165,16 +167,18 @@ def _read_rows(
     return labelled
 
 
-def _label_of(line: int, cells: dict[str, str], columns: TableColumns, table: UserTable) -> str:
-    """Return a row's label. Raises StageError if not exactly one of its classes is 1."""
+def _label_of(at: str, cells: dict[str, str], columns: TableColumns, options: LabelOptions) -> str:
+    """Return a row's label, "" for none. Raises StageError if not exactly one of its classes is 1.
+
+    at: the table and the line.
+    """
     if not columns.classes:
-        return cells[columns.label]
+        return options.read_label(cells[columns.label])
     ones = [name for name in columns.classes if TRUTH[cells[name].lower()]]
     if len(ones) != 1:
         raise StageError(
-            f"{table.where}, line {line}: {len(ones)} of the columns {listed(columns.classes)} are "
-            "1; each row should have one 1, or name a column of labels by `label_column` in the "
-            "source's yaml"
+            f"{at}: {len(ones)} of the columns {listed(columns.classes)} are 1; each row should "
+            "have one 1, or name a column of labels by `label_column` in the source's yaml"
         )
     return ones[0]
 

@@ -19,6 +19,7 @@ from pawprint.sources.user_tables import (
     LABEL_NAMES,
     ColumnOptions,
     Splits,
+    no_label,
     parse_user_table,
     pick_split,
     read_list,
@@ -115,9 +116,9 @@ def read_addresses(path: Path, options: UrlsOptions) -> Iterator[Found]:
     splits = read_splits(table, options.split_column, options.splits)
     credits = options.credit_columns(table, (column, labels))
     for (number, row), split in zip(table.rows, splits, strict=True):
-        label = row[labels] if labels else path.stem
+        label = options.read_label(row[labels]) if labels else path.stem
         if not label:
-            raise StageError(f"{path}, line {number}: the label is empty")
+            raise no_label(f"{path}, line {number}", labels, row[labels])
         check_label(label, f"{path}, line {number}: ")
         check_address(row[column], path, number)
         yield Found(

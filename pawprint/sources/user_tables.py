@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BeforeValidator,
+    Field,
     SerializerFunctionWrapHandler,
     field_validator,
     model_serializer,
@@ -43,7 +44,11 @@ MAYBE_SPLIT_NAMES = (
     *("fold", "folds", "kfold", "set", "subset", "partition", "phase", "usage", "settype"),
     *("dataset", "datasettype", "imageset", "purpose", "mode", "part"),
 )
-
+# What pandas and R write into a cell without a value, and pandas reads as one.
+MISSING = (
+    *("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
+    *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+)
 
 Split = Literal["train", "valid", "test"]
 
@@ -65,11 +70,14 @@ Splits = Annotated[dict[str, Split | list[Split]], BeforeValidator(as_words)]
 
 
 class ColumnOptions(Params):
-    """The columns of a table, where their names are not known ones; "" if they are."""
+    """The columns of a table, where their names are not known ones; "" if they are.
+
+    not_missing: those of the words in MISSING that are names of classes here.
+    """
 
     added: ClassVar[tuple[str, ...]] = (
         *("file_column", "label_column", "split_column", "group_column"),
-        *("licence_column", "author_column", "page_column"),
+        *("licence_column", "author_column", "page_column", "not_missing"),
     )
     file_column: str = ""
     label_column: str = ""
@@ -78,6 +86,7 @@ class ColumnOptions(Params):
     licence_column: str = ""
     author_column: str = ""
     page_column: str = ""
+    not_missing: list[str] = Field(default_factory=list)
 
     @field_validator(
         *("file_column", "label_column", "split_column", "group_column"),
@@ -92,6 +101,10 @@ class ColumnOptions(Params):
         """Leave out keys that are not given and came later: older yamls keep hash and lock."""
         content: dict[str, Any] = handler(self)
         return {key: value for key, value in content.items() if value or key not in self.added}
+
+    def read_label(self, cell: str) -> str:
+        """Return the label that a cell holds, "" for a word that means a missing one."""
+        return "" if cell in MISSING and cell not in self.not_missing else cell
 
     def credit_columns(self, table: "UserTable", but: Sequence[str] = ()) -> CreditColumns:
         """Return which columns hold licence, author and page: those named here, or by known names.
@@ -142,6 +155,17 @@ class UserTable:
     def cells(self, column: str) -> list[str]:
         """Return a column's cells, from the first row to the last; empty ones if it is ""."""
         return [cells.get(column, "") for _, cells in self.rows]
+
+
+def no_label(where: str, column: str, cell: str) -> StageError:
+    """Return the error for a row without a label. where: its table and line; cell: what it has."""
+    if not cell:
+        return StageError(f"{where}: the label is empty")
+    return StageError(
+        f"{where}: {column} is {cell!r}, which usually means a missing label; correct the row or "
+        f"take it out; if it is the name of a class, write `not_missing: [{yaml_word(cell)}]` into "
+        "the source's yaml"
+    )
 
 
 def squeeze(name: str) -> str:

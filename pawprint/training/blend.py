@@ -49,21 +49,16 @@ def choose_blend(
     are measured first, and if one errs on nothing, those that are further away are not.
     """
     end = copy_weights(model)
-    found: list[dict[str, float]] = []
+    best: dict[str, float] = {}
     for share in sorted(shares, key=from_middle):
-        if any(
-            each["error_rate"] == 0 and from_middle(each["blend"]) < from_middle(share)
-            for each in found
-        ):
+        if best and best["error_rate"] == 0 and from_middle(best["blend"]) < from_middle(share):
             break  # no other can be better
         figures = known.get(share)
         if figures is None:
             blend(model, start, end, share)
             figures = measure()
-        found.append(
-            {"blend": share, **{key: figures[key] for key in ("valid_loss", "error_rate")}}
-        )
-    best = min(found, key=rank)
+        found = {"blend": share, **{key: figures[key] for key in ("valid_loss", "error_rate")}}
+        best = min(best or found, found, key=rank)
     blend(model, start, end, best["blend"])
     return best
 

@@ -69,8 +69,8 @@ def lay_out(count: int, batch: Rows, about: dict[str, str]) -> tuple[bytes, dict
     for kind in KINDS:
         columns = batch[kind].shape[1]
         offsets[kind], end = end, end + count * columns * 4
-        header[kind] = {"dtype": "F32", "shape": [count, columns], "data_offsets": [0, 0]}
-        header[kind]["data_offsets"] = [offsets[kind], end]  # type: ignore[index]
+        place = [offsets[kind], end]
+        header[kind] = {"dtype": "F32", "shape": [count, columns], "data_offsets": place}
     text = json.dumps(header, sort_keys=True).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
     return len(text).to_bytes(8, "little") + text, offsets

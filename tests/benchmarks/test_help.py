@@ -10,7 +10,7 @@ import benchmarks
 from benchmarks.project import ROOT
 
 NAMES = re.findall(r"python -m benchmarks\.(\w+)", benchmarks.__doc__)
-PARTS = {"__init__", "project", "clock", "ours_train"}
+PARTS = {"__init__", "project", "clock", "results", "ours_train"}
 PARTS |= {"fastai_train", "fastai_segmentation", "fastai_predict"}
 
 

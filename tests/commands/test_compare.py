@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 
 from pawprint.commands import compare, exported
 from pawprint.commands.compare import count_parameters
-from pawprint.commands.compare_runs import FROM, explain_failure, name_of
-from pawprint.commands.compare_table import (
+from pawprint.commands.compare.runs import FROM, explain_failure, name_of
+from pawprint.commands.compare.table import (
     Compared,
     family_of,
     markdown,

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from pawprint.commands import compare, compare_probe
-from pawprint.commands.compare_agreement import describe_agreement
+from pawprint.commands import compare
+from pawprint.commands.compare import probe as compare_probe
+from pawprint.commands.compare.agreement import describe_agreement
 from pawprint.params import StageError
 from pawprint.tables import read_table, to_csv
 from pawprint.training.model import create_model

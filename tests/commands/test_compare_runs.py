@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pawprint.commands.compare_runs import name_of, ref_of, run_experiments
+from pawprint.commands.compare.runs import name_of, ref_of, run_experiments
 from tests.support.cluster import start_nodes
 from tests.support.project import TRAIN, Project, at, begin, commit, expect
 

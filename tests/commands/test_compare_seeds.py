@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from pawprint.commands import compare, compare_runs
+from pawprint.commands import compare
+from pawprint.commands.compare import runs as compare_runs
 from pawprint.judging.errors import error_rate
 
 

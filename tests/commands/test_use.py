@@ -227,6 +227,15 @@ def test_options_say_what_cannot_be_guessed(tmp_path: Path, use, refuse):
     assert load_yaml(Path("data/sources/years.yaml"))["splits"] == {}
 
 
+def test_a_class_that_is_called_as_a_missing_label_is_named_by_an_option(tmp_path, use, refuse):
+    root = fill(tmp_path / "regions", "1.jpg", "2.jpg", "3.jpg", "4.jpg")
+    (root / "t.csv").write_text("file,label\n1,EU\n2,NA\n3,EU\n4,NA\n")
+    assert "line 3: label is 'NA', which usually means" in (said := refuse(root))
+    assert "(as options: --not-missing NA)" in said
+    assert "classes    2: EU 2, NA 2" in use(root, "--not-missing", "NA")
+    assert load_yaml(Path("data/sources/regions.yaml"))["not_missing"] == ["NA"]
+
+
 def test_columns_are_named_by_options(tmp_path: Path, use, refuse):
     root = fill(tmp_path / "slides", "1.jpg", "2.jpg", "3.jpg", "4.jpg")
     (root / "t.csv").write_text("slide;a;b\n1;x;k\n2;y;l\n3;x;k\n4;y;l\n")

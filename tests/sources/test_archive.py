@@ -245,6 +245,8 @@ def test_an_archive_that_breaks_off_goes_on_where_it_stopped(tmp_path: Path):
         (world.path / world.table()[3]["path"]).unlink()
         world.run()
         assert world.files() == before
+        world.use({"kind": "archive", "archive": server.base + "/x.tgz", "sha256": sha256.upper()})
+        world.run_here()
         world.use({"kind": "archive", "archive": server.base + "/x.tgz", "sha256": sha256[::-1]})
         assert f"its sha256 is {sha256}" in world.fail()
         world.use({"kind": "archive", "archive": server.base + "/x.tgz", "sha256": "abc"})

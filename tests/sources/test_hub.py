@@ -557,6 +557,13 @@ FOLDERS: dict[str, tuple[Files, list[tuple[str, str, str]]]] = {
         },
         [("1.jpg", "cat-kitten", ""), ("2.jpg", "dog", "")],
     ),
+    "words for a missing label in metadata.csv": (
+        {
+            "metadata.csv": b"file_name,label\n1.jpg,cat\n2.jpg,NaN\n3.jpg,dog\n",
+            **pictures("1.jpg", "2.jpg", "3.jpg"),
+        },
+        [("1.jpg", "cat", ""), ("3.jpg", "dog", "")],
+    ),
     "metadata in a zip": (
         {"train.zip": zipped({"metadata.csv": TABLE, **pictures("1.jpg", "2.jpg")})},
         [("train.zip#1.jpg", "cat", ""), ("train.zip#2.jpg", "dog", "")],

@@ -1,10 +1,14 @@
 """Labels, splits and groups by the names of files or by a table."""
 
+import io
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from pawprint.params import StageError
+from pawprint.params import StageError, check
+from pawprint.sources.folder import FolderOptions
+from pawprint.sources.user_tables import MISSING
 from tests.support.world import fill, from_folder, offered
 
 
@@ -101,6 +105,31 @@ def test_a_table_that_is_not_understood_is_one_line(tmp_path: Path, table: bytes
     (tmp_path / "t.csv").write_bytes(table)
     with pytest.raises(StageError, match=message):
         from_folder(tmp_path, labels="table", table="t.csv")
+
+
+NO_LABEL = "file,label,split\na/1.jpg,NA,\n2.jpg,bear,\n3.jpg,nan,test\n"
+
+
+def test_a_word_for_a_missing_label_is_no_class_unless_the_yaml_says_so(tmp_path: Path, caplog):
+    fill(tmp_path, "a/1.jpg", "2.jpg", "3.jpg")
+    (tmp_path / "t.csv").write_text(NO_LABEL)
+    with pytest.raises(StageError, match=r"t\.csv, line 2: label is 'NA', .*`not_missing: \[NA\]`"):
+        from_folder(tmp_path, labels="table", table="t.csv")
+    found = from_folder(tmp_path, labels="table", table="t.csv", not_missing=["NA"])
+    # a picture of the test has no label, as if its cell were empty
+    assert offered(found) == [("a/1.jpg", "NA", "", ""), ("2.jpg", "bear", "", "")]
+    assert "1 rows of the test split have no label" in caplog.text
+
+
+def test_words_that_are_no_class_are_those_that_pandas_reads_as_missing(tmp_path: Path):
+    assert pd.read_csv(io.StringIO("\n".join(["label", *MISSING]))).isna().all().all()
+    fill(tmp_path, "none/1.jpg", "Na/2.jpg", "NaN/3.jpg")  # folders are what somebody has named
+    assert {item.label for item in from_folder(tmp_path)} == {"none", "Na", "NaN"}
+
+
+def test_an_older_yaml_keeps_its_lock():
+    options = check({"kind": "folder"}, FolderOptions, "", Path("x.yaml"))
+    assert "not_missing" not in options.model_dump()
 
 
 @pytest.mark.parametrize(

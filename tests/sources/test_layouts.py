@@ -498,7 +498,7 @@ REFUSED: dict[str, tuple[list[str], dict[str, str | bytes], dict[str, object], s
         ["1.jpg", "2.jpg"],
         {"labels.csv": "id,breed\n1,pug\n2,\n"},
         {"labels": "table"},
-        r"line 3: file or label is empty",
+        r"line 3: the label is empty",
     ),
     "a table of addresses": (
         ["1.jpg"],

@@ -64,6 +64,11 @@ def test_columns_and_splits_have_the_names_that_tables_of_files_may_have(tmp_pat
             r"cat.txt, line 1: 'www.example.com/1.jpg' is not an address",
         ),
         ("cat.csv", "url,label\nhttp://a.example/1.jpg,\n", r"cat.csv, line 2: the label is empty"),
+        (
+            "cat.csv",
+            "url,label\nhttp://a.example/1.jpg,null\n",
+            r"cat.csv, line 2: label is 'null', .*`not_missing: \[\"null\"\]`",
+        ),
         ("cat.md", "", r"a .txt or .csv or .tsv file in"),
         ("cat.txt", "", r"holds no addresses"),
         ("cat.txt", "\xff\xfe".encode("latin-1"), r"cat.txt, line 1: not UTF-8"),

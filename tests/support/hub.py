@@ -7,13 +7,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.support.serving import Serving
 from tests.support.world import picture
 
 Files = dict[str, bytes]
@@ -55,7 +56,7 @@ def shard(
     return buffer.getvalue()
 
 
-class Hub:
+class Hub(Serving):
     """Data sets by `owner/name`: for each revision the files of its commit.
 
     token: what Authorization must say for the names in `private` and `gated`. cut: how many bytes
@@ -75,18 +76,7 @@ class Hub:
         self.tokens: set[str] = set()
         self.starts: list[int] = []
         self.lock = threading.Lock()
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        self.http.hub = self  # type: ignore[attr-defined]
-        self.base = f"http://127.0.0.1:{self.http.server_address[1]}"
-        threading.Thread(target=self.http.serve_forever, args=(0.05,), daemon=True).start()
-
-    def __enter__(self) -> "Hub":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.http.shutdown()
-        self.http.server_close()
+        super().__init__(Handler)
 
     def put(self, name: str, files: Files, revision: str = "main") -> str:
         """Make these the files of a data set's revision, and of their commit; that commit."""
@@ -117,7 +107,7 @@ class Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
-        hub: Hub = self.server.hub  # type: ignore[attr-defined]
+        hub: Hub = self.server.world  # type: ignore[attr-defined]
         address = urlsplit(self.path)
         parts = [unquote(part) for part in address.path.strip("/").split("/")]
         with hub.lock:
@@ -154,7 +144,7 @@ class Handler(BaseHTTPRequestHandler):
             entries.insert(0, {"type": "directory", "path": "data", "oid": "0" * 40})
         headers = {"Content_Type": "application/json"}
         if start + PAGE < len(names):
-            base = self.server.hub.base  # type: ignore[attr-defined]
+            base = self.server.world.base  # type: ignore[attr-defined]
             following = (
                 f"{base}/api/datasets/{name}/tree/{revision}?recursive=True&cursor={start + PAGE}"
             )

@@ -3,10 +3,11 @@
 import base64
 import hashlib
 import json
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote, urlsplit
+
+from tests.support.serving import Serving
 
 Files = dict[str, bytes]
 KINDS = {"models": "model", "spaces": "space"}
@@ -38,7 +39,7 @@ class Repository:
         return self.commits[-1].files
 
 
-class Publisher:
+class Publisher(Serving):
     """The Hub as one user sees it who has a token.
 
     owners: whose repositories the token may write. lfs: names of files that are kept by LFS.
@@ -53,18 +54,7 @@ class Publisher:
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.objects: dict[str, bytes] = {}
         self.asked: list[str] = []
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        self.http.publisher = self  # type: ignore[attr-defined]
-        self.base = f"http://127.0.0.1:{self.http.server_address[1]}"
-        threading.Thread(target=self.http.serve_forever, args=(0.05,), daemon=True).start()
-
-    def __enter__(self) -> "Publisher":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.http.shutdown()
-        self.http.server_close()
+        super().__init__(Handler)
 
     def put(self, kind: str, name: str, files: Files, private: bool = True) -> Repository:
         """Make a repository with these files, as somebody else's commit."""
@@ -80,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
 
     @property
     def hub(self) -> Publisher:
-        return self.server.publisher  # type: ignore[attr-defined]
+        return self.server.world  # type: ignore[attr-defined]
 
     def read(self) -> bytes:
         return self.rfile.read(int(self.headers["Content-Length"] or 0))

@@ -12,7 +12,7 @@ import tarfile
 import threading
 from collections import Counter
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -25,6 +25,7 @@ from pawprint.params import StageError, check
 from pawprint.sources import Found
 from pawprint.sources.folder import FolderOptions, find_pictures
 from stages import gather
+from tests.support.serving import Serving
 from tests.support.warm import run_stages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,15 +88,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-class Listener(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, *_: object) -> None:
-        pass  # clients that hang up are what is tested
-
-
-class Server:
+class Server(Serving):
     """Answers with `answers[path]`: bytes, or a function of the handler. Counts requests."""
 
     def __init__(self, answers: dict[str, bytes | Callable[[Handler], None]]) -> None:
@@ -110,18 +103,11 @@ class Server:
         self.busy = self.most_busy = 0
         self.lock = threading.Lock()
         self.stopping = threading.Event()
-        self.http = Listener(("127.0.0.1", 0), Handler)
-        self.http.world = self  # type: ignore[attr-defined]
-        self.base = f"http://127.0.0.1:{self.http.server_address[1]}"
-        threading.Thread(target=self.http.serve_forever, args=(0.05,), daemon=True).start()
+        super().__init__(Handler)
 
-    def __enter__(self) -> "Server":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *about: object) -> None:
         self.stopping.set()
-        self.http.shutdown()
-        self.http.server_close()
+        super().__exit__(*about)
 
     def forget(self) -> None:
         self.asked.clear()

@@ -18,7 +18,7 @@ from pawprint.commands.publish.folder import About, Upload
 from pawprint.judging.errors import NAMES, describe_error
 from pawprint.params import StageError, listed
 from pawprint.sources.hub import reason_of
-from pawprint.sources.hub_options import INSTALL
+from pawprint.sources.hub.options import INSTALL
 
 RECORD = "pawprint.json"
 

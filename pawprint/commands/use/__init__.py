@@ -29,7 +29,7 @@ MARK = "# Written by `pawprint use`"
 OPTIONS = (  # of the command, and the keys of the yaml
     *("labels", "pattern", "table", "include", "splits"),
     *("file_column", "label_column", "split_column", "group_column"),
-    *("config", "split", "image_column", "revision"),
+    *("not_missing", "config", "split", "image_column", "revision"),
 )
 
 
@@ -54,6 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="WORD=SPLIT",
         help="what folders or cells mean, such as 2021=train 2022=test; none: they are no splits",
+    )
+    add(
+        "--not-missing",
+        nargs="+",
+        metavar="WORD",
+        help="words of the table that are classes, though they often mean no label, such as NA",
     )
     add("--config", help="of a Hub data set: the configuration to use")
     add("--split", help="of a Hub data set: the one to use")
@@ -134,10 +140,10 @@ def with_options(message: str, lines: str = r"`([a-z_]+)(?:: (.+?))?`") -> str:
 
 def option_of(key: str, value: Any) -> str:
     """Return the option that stands for a key of the yaml, and for its value unless it is None."""
-    words = [] if value is None else [str(value)]
+    words = value if isinstance(value, list) else [] if value is None else [value]
     if isinstance(value, dict):
         words = [f"{word}={split}" for word, split in value.items() if split] or ["none"]
-    return " ".join([f"--{key.replace('_', '-')}", *map(shlex.quote, words)])
+    return " ".join([f"--{key.replace('_', '-')}", *(shlex.quote(str(word)) for word in words)])
 
 
 def given_values(arguments: argparse.Namespace) -> dict[str, Any]:

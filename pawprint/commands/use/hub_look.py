@@ -8,9 +8,9 @@ from typing import Any
 from pawprint.commands.use.wording import named, said
 from pawprint.params import StageError
 from pawprint.sources.hub import NoAnswer, converted, open_dataset, script_of
-from pawprint.sources.hub_labels import LABELS, features_of_card, info_of_card, names_of
-from pawprint.sources.hub_layout import Part, find_parts, read_card, settle_splits
-from pawprint.sources.hub_options import HubOptions
+from pawprint.sources.hub.labels import LABELS, features_of_card, info_of_card, names_of
+from pawprint.sources.hub.layout import Part, find_parts, read_card, settle_splits
+from pawprint.sources.hub.options import HubOptions
 
 
 def look_at_dataset(options: HubOptions) -> list[str]:

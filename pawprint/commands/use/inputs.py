@@ -16,7 +16,7 @@ from pawprint.sources.archive import ArchiveOptions
 from pawprint.sources.download import Downloader, DownloadParams
 from pawprint.sources.folder import FolderOptions
 from pawprint.sources.guessing import Guesser, Trial
-from pawprint.sources.hub_options import HubOptions
+from pawprint.sources.hub.options import HubOptions
 from pawprint.sources.label_options import LabelOptions
 from pawprint.sources.names import check_label, is_hidden
 from pawprint.sources.urls import UrlsOptions

@@ -19,24 +19,25 @@ from typing import Any
 from pawprint.params import StageError
 from pawprint.sources import UNCREDITED, Credit, Found
 from pawprint.sources.archive import ArchiveOptions, Member, open_archive
-from pawprint.sources.hub_labels import (
+from pawprint.sources.hub.labels import (
     LABELS,
     credit_in_card,
     features_of_card,
     label_of,
     names_of,
 )
-from pawprint.sources.hub_layout import (
+from pawprint.sources.hub.layout import (
     ARCHIVES,
     METADATA,
     Part,
     is_split_folder,
     split_in_folders,
 )
-from pawprint.sources.hub_options import INSTALL, HubOptions, Repository
+from pawprint.sources.hub.options import INSTALL, HubOptions, Repository
 from pawprint.sources.labels import missing_format
 from pawprint.sources.licences import find_credit_columns
 from pawprint.sources.names import is_hidden, is_video_name
+from pawprint.sources.user_tables import MISSING
 from pawprint.tables import parse_rows
 
 THREADS = 8  # downloads at the same time
@@ -184,6 +185,8 @@ class Tables:
             self.column, self.names = column, names_of(self.features, column)
             self.folders.add(folder)
         for row in rows:
+            if file.endswith(".csv") and row.get(column) in MISSING:
+                row[column] = ""  # `datasets` has pandas read it
             picture = str(row.get("file_name", "")).replace("\\", "/")
             self.rows[(PurePosixPath(folder) / picture).as_posix()] = row
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pawprint.params import StageError
 from pawprint.sources import Found
-from pawprint.sources.hub_labels import (
+from pawprint.sources.hub.labels import (
     IMAGES,
     LABELS,
     Features,
@@ -23,7 +23,7 @@ from pawprint.sources.hub_labels import (
     label_of,
     names_of,
 )
-from pawprint.sources.hub_options import INSTALL, HubOptions, Repository
+from pawprint.sources.hub.options import INSTALL, HubOptions, Repository
 from pawprint.sources.licences import find_credit_columns
 
 ROWS = 32  # pictures in memory at a time

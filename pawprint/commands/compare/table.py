@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pawprint.judging.errors import describe_error
-from pawprint.tables import to_csv, write_bytes
+from pawprint.tables import png_of, to_csv, write_bytes
 
 OUT = Path("compare")
 READABLE = ("error_rate", "low", "high", "pictures")  # of an error, as columns of the table
@@ -178,7 +178,7 @@ def plot(rows: list[Compared], path: Path) -> None:
     figure.legend(
         title="family; area: parameters", fontsize=8, title_fontsize=8, loc="outside right upper"
     )
-    figure.savefig(path, dpi=130, metadata={"Software": None})
+    write_bytes(path, png_of(figure, dpi=130))
     pyplot.close(figure)
 
 

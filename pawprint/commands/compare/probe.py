@@ -21,8 +21,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from pawprint.commands.compare_agreement import describe_agreement, read_trained
-from pawprint.commands.compare_table import OUT, READABLE, write_csv
+from pawprint.commands.compare.agreement import describe_agreement, read_trained
+from pawprint.commands.compare.table import OUT, READABLE, write_csv
 from pawprint.judging.baselines import fit_linear_head
 from pawprint.judging.comparison import compare_pair
 from pawprint.judging.errors import describe_error, error_of

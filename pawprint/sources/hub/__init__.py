@@ -25,10 +25,10 @@ from pawprint.pictures.formats import looks_like_picture
 from pawprint.sources import PARTIAL, Found
 from pawprint.sources.archive import safe_name
 from pawprint.sources.download import OURS
-from pawprint.sources.hub_folder import list_entries, read_entries
-from pawprint.sources.hub_layout import CONVERTED, Part, find_parts, read_card, settle_splits
-from pawprint.sources.hub_options import INSTALL, HubOptions, Repository
-from pawprint.sources.hub_parquet import read_shards
+from pawprint.sources.hub.folder import list_entries, read_entries
+from pawprint.sources.hub.layout import CONVERTED, Part, find_parts, read_card, settle_splits
+from pawprint.sources.hub.options import INSTALL, HubOptions, Repository
+from pawprint.sources.hub.parquet import read_shards
 from pawprint.sources.names import is_hidden
 
 __all__ = ["HubOptions", "find_pictures"]

@@ -10,7 +10,7 @@ table as gathered, because cleaning takes out other pictures for each. Choose by
 the test split is for saying how good the choice is, once.
 
 `--seeds N` trains each N times, on the same splits: only `train.seed` differs. `--probe` trains
-none: pawprint/commands/compare_probe.py. `--engine ray` runs the experiments side by side: the
+none: pawprint/commands/compare/probe.py. `--engine ray` runs the experiments side by side: the
 features, the trainings and the answers of each on one worker of a Ray cluster at a time, the rest
 here. So a table is the same in any order.
 """
@@ -27,8 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from pawprint.commands.compare_runs import dvc, git, name_of, ref_of, run_experiments
-from pawprint.commands.compare_table import (
+from pawprint.commands.compare.runs import dvc, git, name_of, ref_of, run_experiments
+from pawprint.commands.compare.table import (
     OUT,
     READABLE,
     Compared,
@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> None:
     archs = list(dict.fromkeys(arguments.arch))
     refuse_no_project()
     if arguments.probe:
-        from pawprint.commands.compare_probe import probe  # here: it imports torch
+        from pawprint.commands.compare.probe import probe  # here: it imports torch
 
         sys.exit(probe(archs, arguments.random))
     refuse_unready()

@@ -17,7 +17,7 @@ from ruamel.yaml.error import YAMLError
 
 from pawprint.params import StageError
 from pawprint.pictures.formats import looks_like_picture
-from pawprint.sources.hub_options import Repository
+from pawprint.sources.hub.options import Repository
 from pawprint.sources.names import is_other_picture, is_video_name
 
 CONVERTED = "refs/convert/parquet"  # the branch with the Hub's own conversion
