@@ -102,7 +102,8 @@ class LargeKernel(nn.Conv2d):
 def learn_fast(model: nn.Module) -> nn.Module:
     """Let the large depthwise kernels of a model learn fast on a CPU, in place; return it."""
     for module in model.modules():
-        plain = type(module) is nn.Conv2d and not isinstance(module.padding, str)
-        if plain and learns_slowly(module):
+        if not isinstance(module, nn.Conv2d) or isinstance(module.padding, str):
+            continue
+        if type(module) is nn.Conv2d and learns_slowly(module):
             module.__class__ = LargeKernel
     return model
