@@ -31,7 +31,7 @@ class DepthwiseConv(torch.autograd.Function):
     ) -> Tensor:
         """Return the outputs (N, C, h, w) for inputs (N, C, H, W) and a weight (C, 1, k, l)."""
         ctx.save_for_backward(inputs, weight)
-        ctx.stride, ctx.pads, ctx.has_bias = stride, pads, bias is not None
+        ctx.stride, ctx.pads = stride, pads
         return F.conv2d(inputs, weight, bias, stride, pads, (1, 1), len(weight))
 
     @staticmethod
@@ -39,14 +39,15 @@ class DepthwiseConv(torch.autograd.Function):
         """Return the gradients of inputs, weight and bias."""
         (gradient,) = gradients
         inputs, weight = ctx.saved_tensors
-        mask = (ctx.needs_input_grad[0], False, ctx.needs_input_grad[2])
-        sizes = [len(weight)] if ctx.has_bias else None
-        ways = (ctx.stride, ctx.pads, (1, 1), False, (0, 0), len(weight), mask)
-        step = torch.ops.aten.convolution_backward
-        of_inputs, _, of_bias = step(gradient, inputs, weight, sizes, *ways)
-        of_weight = None
+        of_inputs = of_weight = of_bias = None
+        if ctx.needs_input_grad[0]:
+            ways = (ctx.stride, ctx.pads, (1, 1), False, (0, 0), len(weight), (True, False, False))
+            step = torch.ops.aten.convolution_backward
+            of_inputs, _, _ = step(gradient, inputs, weight, None, *ways)
         if ctx.needs_input_grad[1]:
             of_weight = weight_gradient(inputs, gradient, weight.shape[2:], ctx.stride, ctx.pads)
+        if ctx.needs_input_grad[2]:
+            of_bias = gradient.sum(dim=(0, 2, 3))
         return of_inputs, of_weight, of_bias, None, None
 
 
