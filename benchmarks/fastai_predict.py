@@ -3,10 +3,10 @@
     python -m benchmarks.fastai_predict
 
 It runs in a Python that has fastai and timm. The first line of standard input is JSON [arch, size,
-files]; each line after it is [way, number], answered by the seconds per picture. The ways: `one`
-(learn.predict, again and again), `workers` and `none` (learn.get_preds with fastai's default
-number of loader processes, or none). The weights are random, because the time does not depend on
-them.
+files]; each line after it is [way, number], answered by [seconds, CPU seconds] per picture. The
+ways: `one` (learn.predict, again and again), `workers` and `none` (learn.get_preds with fastai's
+default number of loader processes, or none). The weights are random, because the time does not
+depend on them.
 """
 
 import json
@@ -16,6 +16,8 @@ import warnings
 from pathlib import Path
 
 from fastai.vision.all import ImageDataLoaders, Resize, defaults, vision_learner
+
+from benchmarks.clock import cpu_seconds
 
 
 def main() -> None:
@@ -37,7 +39,7 @@ def main() -> None:
         print("ready", flush=True)
         for line in sys.stdin:
             way, number = json.loads(line)
-            started = time.perf_counter()
+            started, used = time.perf_counter(), cpu_seconds()
             if way == "one":
                 for _ in range(number):
                     learner.predict(files[0])
@@ -45,7 +47,8 @@ def main() -> None:
                 workers = defaults.cpus if way == "workers" else 0
                 loader = data.test_dl(files[:number], bs=32, num_workers=workers)
                 learner.get_preds(dl=loader)
-            print((time.perf_counter() - started) / number, flush=True)
+            took, used = time.perf_counter() - started, cpu_seconds() - used
+            print(json.dumps([took / number, used / number]), flush=True)
 
 
 if __name__ == "__main__":

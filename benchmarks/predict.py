@@ -7,7 +7,8 @@ with fastai and timm. Two questions, each asked of both in turn; the best time o
 one picture with everything warm, from a file to an answer (`learn.predict` there); and 1,000
 files, with photos repeated if there are fewer (`learn.get_preds` there, with its default number of
 workers or none, whichever is faster on 100). The weights do not change the time, so fastai's are
-random. Both may use all cores.
+random. Both may use all cores. If other programs use the machine too, the ratio of CPU seconds is
+the steadier figure.
 """
 
 import argparse
@@ -20,10 +21,13 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import IO
 
+from benchmarks.clock import cpu_seconds
 from benchmarks.project import ROOT, photos_in
 from pawprint.commands.exported import load
 from pawprint.commands.predict import answer_files
 from pawprint.compute.cores import cores
+
+Times = tuple[float, float]  # seconds and CPU seconds per picture
 
 
 class Fastai:
@@ -41,10 +45,11 @@ class Fastai:
         if self._stream("stdout").readline() != "ready\n":
             sys.exit("benchmarks.predict: fastai did not start; see its own message above")
 
-    def seconds(self, way: str, number: int) -> float:
-        """Return the seconds per picture, over so many pictures."""
+    def seconds(self, way: str, number: int) -> Times:
+        """Return what it takes over so many pictures."""
         self._say([way, number])
-        return float(self._stream("stdout").readline())
+        took, used = json.loads(self._stream("stdout").readline())
+        return took, used
 
     def stop(self) -> None:
         """End the process."""
@@ -90,9 +95,9 @@ def main() -> None:
     seconds(one, 3)
     seconds(many, few)
     fastai.seconds("one", 3)
-    way = min(("workers", "none"), key=lambda name: fastai.seconds(name, few))
+    way = min(("workers", "none"), key=lambda name: fastai.seconds(name, few)[0])
 
-    best: dict[str, float] = {}
+    best: dict[str, Times] = {}
     for _ in range(arguments.rounds):
         taken = {
             "one": seconds(one, 30),
@@ -100,28 +105,32 @@ def main() -> None:
             "many": seconds(many, len(files)),
             "their many": fastai.seconds(way, len(files)),
         }
-        best = {name: min(took, best.get(name, took)) for name, took in taken.items()}
-        print({name: round(took, 4) for name, took in taken.items()}, file=sys.stderr)
+        for name, found in taken.items():
+            (took, used), (fastest, least) = found, best.get(name, found)
+            best[name] = min(took, fastest), min(used, least)
+        print({name: [round(each, 4) for each in taken[name]] for name in taken}, file=sys.stderr)
     fastai.stop()
     megabytes = (arguments.export / "model.onnx").stat().st_size / 1e6
     print(f"{len(photos)} photos, {cores()} cores, model of {megabytes:.1f} MB")
-    print(
-        f"one picture: ours {1000 * best['one']:.1f} ms, "
-        f"learn.predict {1000 * best['their one']:.1f} ms, "
-        f"ratio {best['their one'] / best['one']:.1f}"
-    )
-    print(
-        f"{len(files)} files: ours {1 / best['many']:.0f} per second, "
-        f"learn.get_preds {1 / best['their many']:.0f} per second, "
-        f"ratio {best['their many'] / best['many']:.1f}"
+    print(f"one picture: {compare(best['one'], best['their one'], 'predict')}")
+    print(f"{len(files)} files: {compare(best['many'], best['their many'], 'get_preds')}")
+
+
+def compare(ours: Times, theirs: Times, name: str) -> str:
+    """Return what both take per picture, and the ratios."""
+    return (
+        f"ours {1000 * ours[0]:.1f} ms, learn.{name} {1000 * theirs[0]:.1f} ms, "
+        f"ratio {theirs[0] / ours[0]:.1f}; of CPU {theirs[1] / ours[1]:.1f} "
+        f"({1000 * ours[1]:.1f} and {1000 * theirs[1]:.1f} ms)"
     )
 
 
-def seconds(run: Callable[[int], None], number: int) -> float:
-    """Return the seconds per picture that a run over so many pictures takes."""
-    started = time.perf_counter()
+def seconds(run: Callable[[int], None], number: int) -> Times:
+    """Return the seconds and the CPU seconds per picture that a run over so many takes."""
+    started, used = time.perf_counter(), cpu_seconds()
     run(number)
-    return (time.perf_counter() - started) / number
+    took, used = time.perf_counter() - started, cpu_seconds() - used
+    return took / number, used / number
 
 
 if __name__ == "__main__":

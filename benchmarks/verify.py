@@ -76,7 +76,7 @@ def main() -> None:
             took, used = time.perf_counter() - started, cpu_seconds() - used
             written = sum(path.is_file() for path in target.rglob("*"))
             counts = f"{sound} of {len(files)} sound, {written} written"
-            print(f"{run.__name__:>6}: {took:.2f} s, {counts}", file=sys.stderr)
+            print(f"{run.__name__:>6}: {took:.2f} s, CPU {used:.2f} s, {counts}", file=sys.stderr)
             least[run.__name__] = min(used, least.get(run.__name__, used))
             best[run.__name__] = min(took, best.get(run.__name__, took))
             shutil.rmtree(target)

@@ -31,13 +31,22 @@ from pawprint.compute.settings import EngineParams
 from pawprint.params import StageError, listed, load_params, run_stage
 from pawprint.pictures.hashing import perceptual_hash
 from pawprint.pictures.lossless import strip_jpeg
-from pawprint.pictures.opening import AS_STORED, Preparation, Range, Unusable, open_picture
-from pawprint.pictures.properties import find_faults, full_size, measure
-from pawprint.pictures.storing import Deep, VerifyParams, measure_deep, ranges_of
+from pawprint.pictures.opening import (
+    AS_STORED,
+    Preparation,
+    Range,
+    Unusable,
+    open_picture,
+    opened,
+    prepare,
+)
+from pawprint.pictures.properties import find_faults, measure
+from pawprint.pictures.storing import VerifyParams, measure_deep, ranges_of
 from pawprint.tables import counts, read_table, write_json, write_table
 
 IMAGES = Path("data/images")
 KEPT = ["path", "label", "sha256", "width", "height", "phash", "url", "split", "group"]
+NEEDED = ("path", "label", "sha256")  # of a row, to convert its picture
 REJECTED = ["url", "label", "path", "reason", "detail"]
 DARK, LIGHT = 25, 230  # a deep picture that is all darker, or all lighter, has the wrong range
 RARE = 3  # files; a class of fewer may turn out to have no picture
@@ -55,21 +64,20 @@ def main() -> None:
     for label in sorted({row["label"] for row in rows.values()}):
         (IMAGES / label).mkdir(parents=True)
 
-    # the range of deep pictures, which is one for all
-    paths = [row["path"] for row in rows.values()]
-    deep = measure_all(engine, paths, params.preparation({}))
-    ranges = ranges_of(deep.values())
-    if params.range != "auto":
-        ranges = dict.fromkeys(KINDS, params.range)
-
     # decode, resize and store all
+    ranges = {} if params.range == "auto" else dict.fromkeys(KINDS, params.range)
+    results = convert_rows(engine, rows, params, ranges)
+
+    # deep pictures wait for their range, which is one for all
+    deep = {index: result["deep"] for index, result in results.items() if "deep" in result}
+    if deep and params.range == "auto":
+        ranges = ranges_of(deep.values())
+        results |= convert_rows(engine, {index: rows[index] for index in deep}, params, ranges)
+
     kept: list[Row] = []
     rejected = refuse_unread(gathered)
-    how = params.preparation(ranges)
-    results = convert_all(engine, list(rows.values()), how, params.quality)
-    for (index, row), result in zip(
-        rows.items(), tqdm(results, "verify", len(rows), unit="picture"), strict=True
-    ):
+    for index, row in rows.items():
+        result = results[index]
         (rejected if "reason" in result else kept).append({**row, "index": index, **result})
 
     # refuse those that are there twice
@@ -98,23 +106,20 @@ def main() -> None:
         },
     )
     refuse_lost_classes(images, reasons)
-    stored = [row["path"] for row in unique if rows[row["index"]]["path"] in deep]
+    stored = [row["path"] for row in unique if row["index"] in deep]
     refuse_extremes(stored, ranges)
     write_table("data/images.csv", images)
     write_table("data/properties.csv", properties)
 
 
-def measure_all(engine: Engine, paths: list[str], how: Preparation) -> dict[str, Deep]:
-    """Return kind and extrema of every picture of more than 8 bits, by path."""
-    measured = engine.map(
-        partial(measure_deep, how=how),
-        paths,
-        pool="processes",
-        chunk=16,
-        reads=lambda path: [path],
-        crashed=lambda: None,  # convert_all refuses it
-    )
-    return {path: deep for path, deep in zip(paths, measured, strict=True) if deep}
+def convert_rows(
+    engine: Engine, rows: dict[Any, Row], params: VerifyParams, ranges: dict[str, Range]
+) -> dict[Any, Row]:
+    """Return what `convert` returns for each row, by the row's index."""
+    how = params.preparation(ranges)
+    results = convert_all(engine, list(rows.values()), how, params.quality)
+    shown = tqdm(results, "verify", len(rows), unit="picture")
+    return dict(zip(rows, shown, strict=True))
 
 
 def refuse_unread(gathered: pd.DataFrame) -> list[Row]:
@@ -149,9 +154,10 @@ def convert_all(engine: Engine, rows: list[Row], how: Preparation, quality: int)
     A picture that crashes its decoder is `broken`.
     """
     work = partial(convert, how=how, quality=quality)
+    needed = [{name: row[name] for name in NEEDED} for row in rows]
     return engine.map(
         work,
-        rows,
+        needed,
         pool="processes",
         chunk=4,
         reads=lambda row: [row["path"]],
@@ -164,18 +170,24 @@ def convert_all(engine: Engine, rows: list[Row], how: Preparation, quality: int)
 
 
 def stored_files(result: Row) -> list[str]:
-    """Return the file that `convert` has written for a picture, if it was not refused."""
-    return [] if "reason" in result else [result["path"]]
+    """Return the file that `convert` has written for a picture, if it has."""
+    return [result["path"]] if "path" in result else []
 
 
 def convert(row: Row, how: Preparation, quality: int) -> Row:
     """Decode, resize and store one picture.
 
-    Returns the new columns of its row, or `reason` and `detail` if it is refused.
+    Returns the new columns of its row, or `reason` and `detail` if it is refused. Of a picture of
+    more than 8 bits also `deep`, as `measure_deep` gives it, and nothing else if `how` has no range
+    for it.
     """
     file = Path(row["path"])
     try:
-        image = open_picture(file, how)
+        with opened(file, how) as source:
+            deep = measure_deep(source)
+            if deep and deep[0] not in how.ranges:
+                return {"deep": deep}
+            image, full = prepare(source, how)
     except Unusable as why:
         return {"reason": why.reason, "detail": why.detail}
     path = IMAGES / row["label"] / f"{row['sha256'][:16]}.jpg"
@@ -185,12 +197,14 @@ def convert(row: Row, how: Preparation, quality: int) -> Row:
     except OSError as error:
         error.filename = path.as_posix()  # which a full disk leaves out
         raise
+    grey = image.convert("L")
     return {
         "path": path.as_posix(),
         "width": image.width,
         "height": image.height,
-        "phash": perceptual_hash(image),
-        "measured": {"path": path.as_posix(), **measure(image, full_size(file, how))},
+        "phash": perceptual_hash(grey),
+        "measured": {"path": path.as_posix(), **measure(image, full, grey)},
+        **({"deep": deep} if deep else {}),
     }
 
 

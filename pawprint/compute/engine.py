@@ -76,20 +76,31 @@ def map_in_processes(
 ) -> Iterator[R]:
     """Yield the results, in order, of all cores; that of an item which ends its process too."""
     items, done = list(items), 0
-    try:
-        with ProcessPoolExecutor(cores()) as pool:
-            for result in pool.map(work, items, chunksize=chunk):
+    while done < len(items):
+        try:
+            with ProcessPoolExecutor(cores()) as pool:
+                for result in pool.map(work, items[done:], chunksize=chunk):
+                    yield result
+                    done += 1
+        except BrokenProcessPool:
+            if crashed is None:
+                raise
+            # one by one until it is known which it was, then all cores again
+            for item in items[done:]:
+                result, found = run_alone(work, item, crashed)
                 yield result
                 done += 1
+                if found:
+                    break
+
+
+def run_alone(work: Callable[[I], R], item: I, crashed: Callable[[], R]) -> tuple[R, bool]:
+    """Return the result of one item in a process of its own, and whether it ended the process."""
+    try:
+        with ProcessPoolExecutor(1) as alone:
+            return alone.submit(work, item).result(), False
     except BrokenProcessPool:
-        if crashed is None:
-            raise
-        for item in items[done:]:  # one by one, to know which it was
-            try:
-                with ProcessPoolExecutor(1) as alone:
-                    yield alone.submit(work, item).result()
-            except BrokenProcessPool:
-                yield crashed()
+        return crashed(), True
 
 
 def map_in_threads(work: Callable[[I], R], items: Iterable[I]) -> Iterator[R]:

@@ -5,10 +5,12 @@ scans are the pixels. Application segments (EXIF, GPS, thumbnails, colour profil
 whatever follows the end are left out.
 """
 
+import re
+
 # ITU-T T.81, table B.1: start and end of image, of a baseline frame and of a scan
 SOI, EOI, BASELINE, SOS = 0xD8, 0xD9, 0xC0, 0xDA
 TABLES = {0xC4, 0xDB, 0xDD}  # Huffman and quantisation tables, and the restart interval
-RESTARTS = range(0xD0, 0xD8)  # between the parts of a scan
+MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in a scan: no stuffed byte, restart or padding
 LEFT_OUT = {*range(0xE0, 0xF0), 0xFE}  # application segments and comments
 # JFIF 1.01, without density or thumbnail: with it, every decoder takes the three colours for YCbCr
 JFIF = bytes.fromhex("ffe000104a46494600010100000100010000")
@@ -52,10 +54,5 @@ def strip_jpeg(content: bytes, size: tuple[int, int]) -> bytes | None:
 
 def end_of_scan(content: bytes, start: int) -> int:
     """Return where the coded data of a scan ends: at the next marker that is no restart."""
-    at = content.find(b"\xff", start)
-    while at >= 0 and at + 1 < len(content):
-        follower = content[at + 1]
-        if follower and follower not in RESTARTS and follower != 0xFF:
-            return at
-        at = content.find(b"\xff", at + (1 if follower == 0xFF else 2))
-    return len(content)
+    marker = MARKER.search(content, start)
+    return marker.start() if marker else len(content)

@@ -11,11 +11,12 @@ Pillow's `draft`). All their bytes are read even so. Other large pictures are co
 strip by strip: beside the decoded picture, memory does not grow with it.
 """
 
+import contextlib
 import io
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,11 +88,21 @@ def open_picture(file: File, how: Preparation) -> Image.Image:
 
     Raises Unusable.
     """
+    with opened(file, how) as image:
+        return prepare(image, how)[0]
+
+
+@contextlib.contextmanager
+def opened(file: File, how: Preparation) -> Iterator[Image.Image]:
+    """Open a file for a `with`, whose body asks its header and may `prepare` it.
+
+    Raises Unusable for what is wrong with the file, found here or in the body.
+    """
     try:
         if isinstance(file, (str, Path)) and os.path.getsize(file) == 0:
             raise Unusable("empty", "the file has 0 bytes")
         with open_image(file, how) as image:
-            return prepare(image, how)
+            yield image
     except Unusable:
         raise
     except UnidentifiedImageError:
@@ -126,8 +137,11 @@ def first_bytes(file: File) -> bytes:
         return opened.read(16)
 
 
-def prepare(image: Image.Image, how: Preparation) -> Image.Image:
-    """Load an opened picture, convert it to RGB, scale it down and turn it upright."""
+def prepare(image: Image.Image, how: Preparation) -> tuple[Image.Image, tuple[int, int]]:
+    """Load an opened picture, convert it to RGB, scale it down and turn it upright.
+
+    Returns the picture, and the width and height that it had before, not turned.
+    """
     full = image.size
     if min(full) < how.min_size:
         raise Unusable("too small", f"{full[0]} x {full[1]}; verify.min_size is {how.min_size}")
@@ -139,7 +153,7 @@ def prepare(image: Image.Image, how: Preparation) -> Image.Image:
     turn = TURNS.get(orientation_of(image))
     convert = converter_of(image, how.ranges)
     rgb = scale_down(image, convert, full, how)
-    return rgb if turn is None else rgb.transpose(turn)
+    return rgb if turn is None else rgb.transpose(turn), full
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -1,9 +1,9 @@
 """How verify stores pictures, and the ranges of deep pictures, which are one for the data set."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated, Literal
 
+from PIL import Image
 from pydantic import BeforeValidator, Field, model_validator
 
 from pawprint.params import Params
@@ -12,7 +12,6 @@ from pawprint.pictures.opening import (
     Range,
     depth_kind,
     extrema_of,
-    open_image,
     range_of,
     tagged_range,
 )
@@ -42,20 +41,16 @@ class VerifyParams(Params):
 Deep = tuple[str, float, float]  # kind, and the lowest and highest value
 
 
-def measure_deep(path: str, how: Preparation) -> Deep | None:
-    """Return kind and extrema of a picture of more than 8 bits; None for any other file.
+def measure_deep(image: Image.Image) -> Deep | None:
+    """Return kind and extrema of an opened picture of more than 8 bits; None for any other.
 
     A picture whose own tags name its range is not measured either.
     """
-    try:
-        with open_image(Path(path), how) as image:
-            kind = depth_kind(image)
-            if not kind or tagged_range(image):
-                return None
-            image.load()
-            return kind, *extrema_of(image)
-    except Exception:  # what cannot be opened is refused later, with its reason
+    kind = depth_kind(image)
+    if not kind or tagged_range(image):
         return None
+    image.load()
+    return kind, *extrema_of(image)
 
 
 def ranges_of(measured: Iterable[Deep]) -> dict[str, Range]:

@@ -345,10 +345,10 @@ def test_a_decoder_that_crashes_costs_its_own_picture_only(
     monkeypatch.setattr(
         engine, "ProcessPoolExecutor", lambda workers: pool(workers, mp_context=context)
     )
-    opened = verify.open_picture
+    opened = verify.opened
     monkeypatch.setattr(
         verify,
-        "open_picture",
+        "opened",
         lambda path, how: os._exit(11) if path.name == "5.jpg" else opened(path, how),
     )
     (tmp_path / "data/images/a").mkdir(parents=True)

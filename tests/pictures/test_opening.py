@@ -18,6 +18,7 @@ from pawprint.pictures.formats import FORMATS
 from pawprint.pictures.opening import (
     Preparation,
     Unusable,
+    open_image,
     open_picture,
     orientation_of,
     range_of,
@@ -215,7 +216,10 @@ def test_twelve_bits_are_white_where_the_set_says_so(tmp_path: Path):
     dark, light = (np.full((40, 40), value, np.uint16) for value in (1000, 4000))
     for name, values in (("dark", dark), ("light", light)):
         (tmp_path / f"{name}.png").write_bytes(saved(Image.fromarray(values), "PNG").getvalue())
-    measured = [measure_deep(str(path), HOW) for path in sorted(tmp_path.iterdir())]
+    measured = []
+    for path in sorted(tmp_path.iterdir()):
+        with open_image(path, HOW) as image:
+            measured.append(measure_deep(image))
     ranges = ranges_of(each for each in measured if each)
     assert ranges == {"unsigned": (0, 4095)}
     how = Preparation(max_size=100, ranges=ranges)

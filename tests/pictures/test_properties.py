@@ -1,12 +1,21 @@
 """Dark, light, blurred, empty, tiny and long pictures are told from sound ones."""
 
+import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image, ImageFilter
+from cleanvision.issue_managers.image_property import BrightnessProperty, get_edges
+from PIL import Image, ImageFilter, ImageStat
 
 from pawprint.judging.picture_faults import list_faults, read_properties
 from pawprint.params import StageError
-from pawprint.pictures.properties import COLUMNS, find_faults, measure
+from pawprint.pictures.properties import (
+    COLUMNS,
+    brightness_of,
+    edges_of,
+    find_faults,
+    measure,
+    spread_of,
+)
 from pawprint.tables import write_table
 from tests.support.pictures import blurred, dark, light, noise, one_colour
 from tests.support.project import PHOTOS
@@ -94,6 +103,28 @@ def test_measuring_does_not_grow_with_the_stored_picture():
     for name, value in measure(large, USUAL).items():
         # entropy is measured in bits, up to 10 or so
         assert value == pytest.approx(small[name], abs=0.2 if name == "entropy" else 0.1), name
+
+
+@pytest.mark.parametrize("size", [(100, 75), (37, 61), (7, 3), (1, 1), (2, 1)])
+def test_brightness_and_edges_are_those_of_the_libraries_to_the_last_bit(size: tuple[int, int]):
+    for make in (noise, dark, light, one_colour):
+        image = make(3).resize(size)
+        theirs = BrightnessProperty("dark").calculate(image)
+        ours = brightness_of([np.asarray(band) for band in image.split()])
+        assert ours == {name: theirs[name] for name in ours}
+        grey = image.convert("L")
+        levels = np.asarray(grey).astype(np.int16)
+        assert spread_of(levels) == ImageStat.Stat(grey).stddev[0]
+        if min(size) < 3:
+            continue
+        edges = get_edges(grey).crop((1, 1, size[0] - 1, size[1] - 1))
+        assert np.array_equal(edges_of(levels), np.asarray(edges))
+        assert spread_of(edges_of(levels)) == ImageStat.Stat(edges).stddev[0]
+
+
+def test_the_grey_picture_at_hand_is_only_a_shortcut():
+    image = noise(1).resize((367, 400))
+    assert measure(image, USUAL, image.convert("L")) == measure(image, USUAL)
 
 
 def test_faults_are_listed_by_kind_and_the_worst_first_in_plain_words():

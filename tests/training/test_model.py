@@ -17,6 +17,7 @@ from pawprint.training.model import (
     create_model,
     load_body,
     load_model,
+    normalise,
     refuse_size,
     save_body,
     save_model,
@@ -182,3 +183,14 @@ def test_an_architecture_that_timm_cannot_build_is_an_error_that_does_not_blame_
     monkeypatch.setattr(timm, "create_model", broken)
     with pytest.raises(StageError, match=r"timm cannot build it \(no such layer\); choose another"):
         create_model(recipe(arch="resnet18"), ["a", "b"])
+
+
+def test_normalised_pictures_have_their_channels_first_and_stay_as_they_lie_in_memory():
+    _, config = create_model(recipe(arch="test_efficientnet", size=32), ["a", "b"])
+    config = replace(config, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+    pictures = torch.randint(0, 256, (2, 5, 7, 3), dtype=torch.uint8)
+    expected = (pictures.numpy() / 255 - config.mean) / config.std
+    for given in (pictures, pictures.float() / 255):
+        found = normalise(given, config)
+        assert found.is_contiguous(memory_format=torch.channels_last)
+        assert np.allclose(found.permute(0, 2, 3, 1).numpy(), expected, atol=1e-5)
