@@ -10,6 +10,21 @@ from tests.support.project import ROOT, TINY, Project, at, expect, make_pictures
 
 pytest_plugins = ["tests.support.browser"]
 
+# The files that take a minute or more. They begin first, the longest before the others, so that no
+# process has a long one left when the others are done. The first file of another process than the
+# first should not need `origin`, for which both would wait.
+LONG = (
+    "test_experiments.py",
+    "compute/test_lost_nodes.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files in LONG, in that order; the rest stays as it was collected."""
+    folder = Path(__file__).parent
+    place = {folder / name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path, len(LONG)))
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
