@@ -1,5 +1,6 @@
 """dvc.yaml is true: a stage opens what it declares, declares what it opens, and docs agree."""
 
+import functools
 import itertools
 import json
 import re
@@ -115,6 +116,7 @@ def test_where_the_work_is_done_reruns_no_stage():
 # --- what follows what ---
 
 
+@functools.cache
 def arrows() -> set[tuple[str, str]]:
     """Which stage reads what another writes."""
     makers = {}
