@@ -10,12 +10,22 @@ from tests.support.project import ROOT, TINY, Project, at, expect, make_pictures
 
 pytest_plugins = ["tests.support.browser"]
 
-# The files that take a minute or more. They begin first, the longest before the others, so that no
-# process has a long one left when the others are done. The first file of another process than the
-# first should not need `origin`, for which both would wait.
+# The files that take longest begin first, so that no process has one left when the others are done.
+# One of the first two does not need `origin`, for which both processes would wait; without the slow
+# tests it is test_chain.py that makes it, while another file runs.
 LONG = (
     "test_experiments.py",
+    "compute/test_cluster.py",
+    "test_chain.py",
+    "test_reproducible.py",
     "compute/test_lost_nodes.py",
+    "test_disk_full.py",
+    "commands/test_compare_runs.py",
+    "stages/test_clean.py",
+    "sources/test_presets.py",
+    "stages/test_train.py",
+    "commands/test_compare.py",
+    "commands/test_serve.py",
 )
 
 

@@ -50,24 +50,26 @@ def test_after_a_pull_nothing_runs(origin: Project, tmp_path: Path):
 def test_stages_killed_while_they_write_are_made_whole_by_the_next_run(
     origin: Project, tmp_path: Path
 ):
-    """Each is killed together with DVC, as soon as it has opened a file to write.
+    """Each is killed together with DVC, when its first file is written and has no name yet.
 
     The last stage is killed first, so that each finds all that it reads.
     """
     whole = clone(origin, tmp_path / "project")
     expect(whole, "dvc", "pull")
     for stage in reversed(STAGES):
-        kill_while_it_writes(whole, stage, tmp_path)
-    said = expect(whole, "dvc", "repro", PATH=warm_path())
-    assert re.findall(r"Running stage '(\w+)'", said) == STAGES
+        held = kill_while_it_writes(whole, stage, tmp_path / f"{stage}.txt")
+        assert held.with_name(f".{held.name}.partial").is_file(), f"{stage} did not write {held}"
+    said = expect(whole, "dvc", "repro", "--no-run-cache", PATH=warm_path())
+    ran = re.findall(r"Running stage '(\w+)'", said)
+    assert ["gather", *ran] == STAGES  # what gather wrote before persists, and is whole
     before, after = (load_yaml(each.path / "dvc.lock")["stages"] for each in (origin, whole))
     assert [name for name in STAGES if after[name] != before[name]] == []
     assert lock(whole) == lock(origin)
     assert expect(whole, "git", "status", "--porcelain") == ""
 
 
-def kill_while_it_writes(project: Project, stage: str, logs: Path) -> None:
-    """Start a stage under DVC, and kill both as soon as the stage has opened a file to write."""
+def kill_while_it_writes(project: Project, stage: str, log: Path) -> Path:
+    """Start a stage under DVC, and kill both while it writes a file; the file's name."""
     running = subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", stage],
         cwd=project.path,
@@ -75,20 +77,17 @@ def kill_while_it_writes(project: Project, stage: str, logs: Path) -> None:
             **os.environ,
             "PATH": warm_path(),
             "PYTHONPATH": str(WATCHER),
-            "OPENED": str(logs),
+            "OPENED": str(log.parent),
+            "HOLD": "1",
         },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    while running.poll() is None and not written(logs / f"{stage}.txt"):
-        time.sleep(0.001)
+    while running.poll() is None and "held " not in (log.read_text() if log.exists() else ""):
+        time.sleep(0.01)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(running.pid, signal.SIGKILL)
     assert running.wait() == -signal.SIGKILL, f"{stage} ended before it was killed"
-
-
-def written(log: Path) -> list[str]:
-    """The files that a stage has opened to write so far, but compiled code."""
-    lines = log.read_text().splitlines() if log.exists() else []
-    return [line for line in lines if line.startswith("w ") and "__pycache__" not in line]
+    path = re.findall("^held (.*)$", log.read_text(), re.MULTILINE)[0]
+    return project.path / path

@@ -6,6 +6,7 @@ else. `run_stages` starts one; DVC does too where `warm_python` comes first on i
 """
 
 import atexit
+import contextlib
 import functools
 import importlib
 import json
@@ -13,6 +14,7 @@ import multiprocessing
 import os
 import runpy
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -159,8 +161,11 @@ def serve(guest: socket.socket) -> None:
     connection.wait([process.sentinel, guest])
     if process.is_alive():  # the `python` has been killed
         process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # and what it has started
     process.join()
-    guest.sendall(b"%9d" % process.exitcode)
+    with contextlib.suppress(BrokenPipeError):
+        guest.sendall(b"%9d" % process.exitcode)
 
 
 def run_guest(
@@ -172,6 +177,7 @@ def run_guest(
     mask: int,
 ) -> None:
     """In the new process: do as `python -m stages.NAME`, with these streams."""
+    os.setpgid(0, 0)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
