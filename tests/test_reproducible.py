@@ -59,9 +59,10 @@ def test_stages_killed_while_they_write_are_made_whole_by_the_next_run(
     for stage in reversed(STAGES):
         held = kill_while_it_writes(whole, stage, tmp_path / f"{stage}.txt")
         assert held.with_name(f".{held.name}.partial").is_file(), f"{stage} did not write {held}"
-    said = expect(whole, "dvc", "repro", "--no-run-cache", PATH=warm_path())
+    said = expect(whole, "dvc", "repro", PATH=warm_path())
     ran = re.findall(r"Running stage '(\w+)'", said)
-    assert ["gather", *ran] == STAGES  # what gather wrote before persists, and is whole
+    # what gather wrote before persists, and DVC has all that two other stages write in its cache
+    assert ran == [name for name in STAGES if name not in ("gather", "features", "show_batch")]
     before, after = (load_yaml(each.path / "dvc.lock")["stages"] for each in (origin, whole))
     assert [name for name in STAGES if after[name] != before[name]] == []
     assert lock(whole) == lock(origin)

@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import shlex
 import shutil
 import signal
 import socket
@@ -94,10 +95,9 @@ def run_one(name: str, arguments: Sequence[str]) -> None:
 
 # --- under DVC ---
 
-# The `python` that DVC finds. It hands the stage and its own three streams to the porter, and ends
-# as the stage ends. With anything else than a stage it becomes the real python.
-PYTHON = """\
-#!{python} -IS
+# What the `python` that DVC finds does: it hands the stage and its own three streams to the porter,
+# and ends as the stage ends. With anything else than a stage it becomes the real python.
+ASK = """\
 import json, os, socket, sys
 words = sys.argv[1:]
 if words[:1] != ["-m"] or not words[1].startswith("stages."):
@@ -113,7 +113,6 @@ if code < 0:
     os.kill(os.getpid(), -code)
 sys.exit(code)
 """
-
 
 FORK = multiprocessing.get_context("fork")
 
@@ -134,8 +133,11 @@ def warm_python() -> Path:
         porter.start()
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(porter.kill)
+    ask = folder / "ask.py"
+    ask.write_text(ASK.format(python=sys.executable, address=str(folder / "porter")))
     python = folder / "python"
-    python.write_text(PYTHON.format(python=sys.executable, address=str(folder / "porter")))
+    command = shlex.join([sys.executable, "-IS", str(ask)])
+    python.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
     python.chmod(0o755)
     return folder
 
