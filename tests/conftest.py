@@ -10,6 +10,31 @@ from tests.support.project import ROOT, TINY, Project, at, expect, make_pictures
 
 pytest_plugins = ["tests.support.browser"]
 
+# The files that take longest begin first, so that no process has one left when the others are done.
+# One of the first two does not need `origin`, for which both processes would wait; without the slow
+# tests it is test_chain.py that makes it, while another file runs.
+LONG = (
+    "test_experiments.py",
+    "compute/test_cluster.py",
+    "test_chain.py",
+    "test_reproducible.py",
+    "compute/test_lost_nodes.py",
+    "test_disk_full.py",
+    "commands/test_compare_runs.py",
+    "stages/test_clean.py",
+    "sources/test_presets.py",
+    "stages/test_train.py",
+    "commands/test_compare.py",
+    "commands/test_serve.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files in LONG, in that order; the rest stays as it was collected."""
+    folder = Path(__file__).parent
+    place = {folder / name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path, len(LONG)))
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:

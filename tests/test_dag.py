@@ -1,5 +1,6 @@
 """dvc.yaml is true: a stage opens what it declares, declares what it opens, and docs agree."""
 
+import functools
 import itertools
 import json
 import re
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pawprint.params import load_yaml
-from tests.support.project import ROOT, STAGES, Project, clone, expect
+from tests.support.project import ROOT, STAGES, Project, clone, expect, warm_path
 
 PIPELINE = load_yaml(ROOT / "dvc.yaml")["stages"]
 # Neither is content: the params are declared by key, and dvc.yaml is where all of it is declared.
@@ -115,6 +116,7 @@ def test_where_the_work_is_done_reruns_no_stage():
 # --- what follows what ---
 
 
+@functools.cache
 def arrows() -> set[tuple[str, str]]:
     """Which stage reads what another writes."""
     makers = {}
@@ -199,14 +201,14 @@ def changed(project: Project) -> set[str]:
 
 def test_another_suggestion_of_lr_find_retrains_only_if_lr_is_auto(chain: Project):
     chain.edit(**{"lr_find.num_it": 60})
-    expect(chain, "dvc", "repro", "lr")
+    expect(chain, "dvc", "repro", "lr", PATH=warm_path())
     assert not changed(chain) & {"train", "retrain"}
     chain.edit(**{"train.lr": "auto"})
-    expect(chain, "dvc", "repro", "lr")
+    expect(chain, "dvc", "repro", "lr", PATH=warm_path())
     assert {"train", "retrain"} <= changed(chain)
     before = (chain.path / "metrics/lr.json").read_text()
     chain.edit(**{"lr_find.num_it": 100})
-    expect(chain, "dvc", "repro", "lr")
+    expect(chain, "dvc", "repro", "lr", PATH=warm_path())
     assert (chain.path / "metrics/lr.json").read_text() != before
 
 

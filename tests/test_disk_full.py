@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from pawprint.params import load_yaml
-from tests.support.project import ROOT, STAGES, Project, clone, expect, lock
-from tests.support.warm import run_stages
+from tests.support.project import ROOT, STAGES, Project, clone, expect, lock, warm_path
+from tests.support.warm import run_stages, warm_python
 from tests.support.world import Server, World, picture, tar
 
 MEGABYTES = 400
@@ -56,7 +56,7 @@ def run_on_full_disk(
 ) -> subprocess.CompletedProcess:
     """Run a DVC command whose stages find `room` bytes free; afterwards the room is there again."""
     shim = tools / "python"
-    shim.write_text(PYTHON.format(python=sys.executable))
+    shim.write_text(PYTHON.format(python=warm_python() / "python"))
     shim.chmod(0o755)
     path = f"{tools}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {
@@ -148,7 +148,7 @@ def test_a_full_disk_ends_dvc_repro_with_the_stage_and_the_next_run_ends_the_sam
     assert "clean: No space left on device: " in done.stderr
     assert "python -m stages.clean" in done.stderr.splitlines()[-1]
     assert "exited with 1" in done.stderr.splitlines()[-1]
-    expect(pulled, "dvc", "repro")
+    expect(pulled, "dvc", "repro", PATH=warm_path())
     assert lock(pulled) == lock(origin)
     assert expect(pulled, "git", "status", "--porcelain") == ""
 
@@ -159,14 +159,14 @@ def test_a_cache_that_is_full_after_the_stage_ends_the_same_later(
 ):
     """The stage finds room for its model, DVC none for its copy of it."""
     pulled.edit(**{"train.lr": 0.0031})
-    expect(pulled, "dvc", "repro", "lr")
+    expect(pulled, "dvc", "repro", "lr", PATH=warm_path())
     own = sum(len(content) for content in outs(pulled, "train").values())
     done = run_on_full_disk(pulled, disk, tmp_path, own + 16 * PAGE, "repro", "train")
     assert done.returncode != 0
     assert "No space left on device" in done.stderr
-    expect(pulled, "dvc", "repro", "train")
+    expect(pulled, "dvc", "repro", "train", PATH=warm_path())
     before = outs(pulled, "train")
-    expect(pulled, "dvc", "repro", "--force", "--single-item", "train")
+    expect(pulled, "dvc", "repro", "--force", "--single-item", "train", PATH=warm_path())
     assert outs(pulled, "train") == before
     expect(pulled, "git", "checkout", "-q", ".")
     expect(pulled, "dvc", "checkout")

@@ -3,13 +3,12 @@
 import os
 import re
 import subprocess
-import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
-from tests.support.project import ROOT, Project, clone, expect
+from tests.support.project import ROOT, Project, clone, expect, warm_path
 
 PAGE = ROOT / "docs/experiments.md"
 BLOCK = re.compile(r"```bash\n(.*?)```\n(?:```text\n(.*?)```)?", re.DOTALL)
@@ -17,11 +16,10 @@ BLOCK = re.compile(r"```bash\n(.*?)```\n(?:```text\n(.*?)```)?", re.DOTALL)
 
 def run_block(project: Project, code: str) -> str:
     """What a block of the page prints, stderr included; it must succeed, each line of it."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", code],
         cwd=project.path,
-        env={**os.environ, "PATH": path, "COLUMNS": "400"},
+        env={**os.environ, "PATH": warm_path(), "COLUMNS": "400"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -78,12 +76,13 @@ def test_own_pictures_outside_do_not_reach_a_temporary_experiment_but_need_not(
     expect(project, "dvc", "pull")
     (tmp_path / "pictures").mkdir()
     project.edit(**{"gather.path": "../pictures"})
-    expect(project, "dvc", "repro", "gather")
+    expect(project, "dvc", "repro", "gather", PATH=warm_path())
     change = ("--set-param", "export.model=first")
-    done = project.run("dvc", "exp", "run", "--temp", *change, "export")
+    run = ("dvc", "exp", "run", "--temp", *change)
+    done = project.run(*run, "export", PATH=warm_path())
     assert done.returncode != 0
     assert "No such file or directory" in done.stderr
-    said = expect(project, "dvc", "exp", "run", "--temp", *change, "--downstream", "export")
+    said = expect(project, *run, "--downstream", "export", PATH=warm_path())
     assert [line for line in said.splitlines() if line.startswith("Running stage")] == [
         "Running stage 'export':"
     ]

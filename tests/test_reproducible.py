@@ -5,6 +5,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.project import ROOT, STAGES, Project, clone, expect, lock
+from pawprint.params import load_yaml
+from tests.support.project import ROOT, STAGES, Project, clone, expect, lock, warm_path
 
 pytestmark = pytest.mark.slow
 WATCHER = ROOT / "tests/support/opened"
@@ -45,40 +47,48 @@ def test_after_a_pull_nothing_runs(origin: Project, tmp_path: Path):
     assert "Data and pipelines are up to date." in said
 
 
-@pytest.fixture(scope="module")
-def whole(origin: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A clone with all its data, which every test makes whole again."""
-    project = clone(origin, tmp_path_factory.mktemp("killed") / "project")
-    expect(project, "dvc", "pull")
-    return project
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_killed_while_it_writes_is_made_whole_by_the_next_run(
-    origin: Project, whole: Project, tmp_path: Path, stage: str
+def test_stages_killed_while_they_write_are_made_whole_by_the_next_run(
+    origin: Project, tmp_path: Path
 ):
-    """Killed together with DVC, as soon as it has opened a file to write."""
-    command = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", stage]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    running = subprocess.Popen(
-        command,
-        cwd=whole.path,
-        env={**os.environ, "PATH": path, "PYTHONPATH": str(WATCHER), "OPENED": str(tmp_path)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    while running.poll() is None and not written(tmp_path / f"{stage}.txt"):
-        time.sleep(0.001)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(running.pid, signal.SIGKILL)
-    assert running.wait() == -signal.SIGKILL, "the run ended before it was killed"
-    expect(whole, "dvc", "repro")
+    """Each is killed together with DVC, when its first file is written and has no name yet.
+
+    The last stage is killed first, so that each finds all that it reads.
+    """
+    whole = clone(origin, tmp_path / "project")
+    expect(whole, "dvc", "pull")
+    for stage in reversed(STAGES):
+        held = kill_while_it_writes(whole, stage, tmp_path / f"{stage}.txt")
+        assert held.with_name(f".{held.name}.partial").is_file(), f"{stage} did not write {held}"
+    said = expect(whole, "dvc", "repro", PATH=warm_path())
+    ran = re.findall(r"Running stage '(\w+)'", said)
+    # what gather wrote before persists, and DVC has all that two other stages write in its cache
+    assert ran == [name for name in STAGES if name not in ("gather", "features", "show_batch")]
+    before, after = (load_yaml(each.path / "dvc.lock")["stages"] for each in (origin, whole))
+    assert [name for name in STAGES if after[name] != before[name]] == []
     assert lock(whole) == lock(origin)
     assert expect(whole, "git", "status", "--porcelain") == ""
 
 
-def written(log: Path) -> list[str]:
-    """The files that a stage has opened to write so far, but compiled code."""
-    lines = log.read_text().splitlines() if log.exists() else []
-    return [line for line in lines if line.startswith("w ") and "__pycache__" not in line]
+def kill_while_it_writes(project: Project, stage: str, log: Path) -> Path:
+    """Start a stage under DVC, and kill both while it writes a file; the file's name."""
+    running = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", stage],
+        cwd=project.path,
+        env={
+            **os.environ,
+            "PATH": warm_path(),
+            "PYTHONPATH": str(WATCHER),
+            "OPENED": str(log.parent),
+            "HOLD": "1",
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while running.poll() is None and "held " not in (log.read_text() if log.exists() else ""):
+        time.sleep(0.01)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(running.pid, signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL, f"{stage} ended before it was killed"
+    path = re.findall("^held (.*)$", log.read_text(), re.MULTILINE)[0]
+    return project.path / path

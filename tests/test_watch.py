@@ -1,12 +1,13 @@
 """What a person edits while a stage runs makes the stage fail, so that the next run does it."""
 
-import sys
+import shutil
 from pathlib import Path
 
 import pytest
 
 from pawprint.params import StageError
 from pawprint.watch import Watch
+from stages import clean, gather
 from tests.support.project import Project
 
 
@@ -50,45 +51,36 @@ def test_a_file_that_appears_is_a_change(folder: Path):
         watch.refuse_changes()
 
 
-def test_a_decision_made_while_clean_runs_is_not_lost(small: Project):
+def test_a_decision_made_while_clean_runs_is_not_lost(
+    small_seen: Project, monkeypatch: pytest.MonkeyPatch
+):
     """clean is stopped where it judges, until the decision is in the file."""
-    for name in ("gather", "verify", "split", "features"):
-        small.stage(name)
-    code = """
-import csv, sys
-import sys
-from pathlib import Path
-from stages import clean
+    judge = clean.judge_labels
 
-judge = clean.judge_labels
-def judge_and_edit(rows, *more, **options):
-    Path("data/decisions.csv").write_text("image,action,label,by,note\\n0,keep,,ada,\\n")
-    return judge(rows, *more, **options)
+    def judge_and_edit(*rows: object, **options: object) -> object:
+        Path("data/decisions.csv").write_text("image,action,label,by,note\n0,keep,,ada,\n")
+        return judge(*rows, **options)
 
-clean.judge_labels = judge_and_edit
-sys.argv = ["clean"]
-clean.run_stage(clean.main)
-"""
-    done = small.run(sys.executable, "-c", code)
-    assert done.returncode == 1
-    assert "clean: data/decisions.csv changed meanwhile; run `dvc repro` again" in done.stderr
-    small.stage("clean")
+    monkeypatch.chdir(small_seen.path)
+    monkeypatch.setattr(clean, "judge_labels", judge_and_edit)
+    said = "data/decisions.csv changed meanwhile; run `dvc repro` again"
+    with pytest.raises(StageError, match=f"^{said}$"):
+        clean.main()
+    monkeypatch.setattr(clean, "judge_labels", judge)
+    clean.main()
 
 
-def test_a_picture_added_while_gather_runs_is_not_lost(small: Project):
-    code = """
-import shutil, sys
-from stages import gather
+def test_a_picture_added_while_gather_runs_is_not_lost(
+    small: Project, monkeypatch: pytest.MonkeyPatch
+):
+    write = gather.write_report
 
-write = gather.write_report
-def write_and_add(*arguments):
-    shutil.copyfile("data/own/red/000.jpg", "data/own/red/new.jpg")
-    return write(*arguments)
+    def write_and_add(*arguments: object) -> object:
+        shutil.copyfile("data/own/red/000.jpg", "data/own/red/new.jpg")
+        return write(*arguments)
 
-gather.write_report = write_and_add
-sys.argv = ["gather"]
-gather.run_stage(gather.main)
-"""
-    done = small.run(sys.executable, "-c", code)
-    assert done.returncode == 1
-    assert "gather: data/own changed meanwhile; run `dvc repro` again" in done.stderr
+    monkeypatch.chdir(small.path)
+    monkeypatch.setattr(gather, "write_report", write_and_add)
+    said = "data/own changed meanwhile; run `dvc repro` again"
+    with pytest.raises(StageError, match=f"^{said}$"):
+        gather.main()

@@ -24,7 +24,7 @@ from pawprint.commands.compare.table import (
     plot,
 )
 from pawprint.judging.errors import error_rate
-from tests.support.project import ROOT, Project, begin, commit, expect
+from tests.support.project import ROOT, Project, begin, commit, compare_here, expect
 
 
 def row(arch: str, error: float, seconds: float, parameters: int = 5_000_000) -> Compared:
@@ -217,12 +217,14 @@ def test_what_cannot_be_compared_is_said_in_one_line(project: Project, tmp_path:
 
 
 @pytest.mark.slow
-def test_architectures_are_compared_on_the_users_own_pictures(small: Project):
+def test_architectures_are_compared_on_the_users_own_pictures(
+    small: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+):
     """One that timm does not know, and one that works; the workspace stays as it was."""
     small.edit(**{"train.freeze_epochs": 1, "train.epochs": 1, "clean.folds": 2})
     begin(small)
     before = expect(small, "git", "status", "--porcelain", "--ignored")
-    code, said, errors = ask(small, "resnet1x", "test_resnet")
+    code, said, errors = compare_here(small, monkeypatch, capfd, "resnet1x", "test_resnet")
     assert code == 1
     assert re.search(
         r"pawprint: resnet1x is left out: \w+: params.yaml: train.arch is 'resnet1x'; it should be",

@@ -3,14 +3,13 @@
 import csv
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
 from pawprint.commands.compare.runs import name_of, ref_of, run_experiments
 from tests.support.cluster import start_nodes
-from tests.support.project import TRAIN, Project, at, begin, commit, expect
+from tests.support.project import TRAIN, Project, at, begin, commit, compare_here, expect
 
 QUICK = """\
 stages:
@@ -80,7 +79,9 @@ def test_experiments_that_begin_together_do_not_meet(quick: Project):
 
 
 @pytest.mark.slow
-def test_a_comparison_on_a_cluster_finds_what_one_machine_finds(small: Project):
+def test_a_comparison_on_a_cluster_finds_what_one_machine_finds(
+    small: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+):
     """Two seeds at a time; an architecture that cannot be trained is one line."""
     pytest.importorskip("ray.train", reason="the extra `ray` is not installed")
     changes = {"train.freeze_epochs": 1, "train.epochs": 1, "clean.folds": 2, "compute.threads": 1}
@@ -89,12 +90,12 @@ def test_a_comparison_on_a_cluster_finds_what_one_machine_finds(small: Project):
     words = ("test_resnet", "resnet1x", "--seeds", "2", "--engine", "ray")
     with start_nodes() as nodes:
         small.edit(**{"compute.address": nodes.address})
-        done = small.run(sys.executable, "-m", "pawprint", "compare", *words)
-    assert done.returncode == 1
+        code, _, errors = compare_here(small, monkeypatch, capfd, *words)
+    assert code == 1
     assert re.search(
         r"^pawprint: resnet1x is left out: \w+: params.yaml: train.arch is 'resnet1x'; it should be"
         r".* \(train.seed 4[23]\)$",
-        done.stderr,
+        errors,
         re.MULTILINE,
     )
     with (small.path / "compare/seeds.csv").open(newline="") as file:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cluster import Nodes, start_nodes
-from tests.support.project import Project, clone, lock
+from tests.support.project import Project, clone, lock, warm_path
 
 pytest.importorskip("ray.train", reason="the extra `ray` is not installed")
 
@@ -31,12 +31,11 @@ def repro(project: Project, nodes: Nodes, killed: list[str]) -> tuple[int, str]:
     code, and what it and the stages printed.
     """
     printed = project.path.parent / "printed.txt"
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with printed.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "dvc", "repro"],
             cwd=project.path,
-            env={**os.environ, "PATH": path},
+            env={**os.environ, "PATH": warm_path()},
             stdout=file,
             stderr=subprocess.STDOUT,
         )

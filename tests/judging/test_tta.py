@@ -96,9 +96,9 @@ def test_tta_weighs_views_and_picture_as_fastai(project: Project, asked, monkeyp
 
 
 @pytest.mark.slow
-def test_interpret_and_evaluate_honour_tta(small: Project):
-    prepare(small)
-    for name in ("features", "baseline", "lr_find", "lr"):
+def test_interpret_and_evaluate_honour_tta(small_seen: Project):
+    small = small_seen
+    for name in ("baseline", "lr_find", "lr"):
         small.stage(name)
     small.stage("train", *TRAIN)
     (small.path / "models/retrained.safetensors").write_bytes(

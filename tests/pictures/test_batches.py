@@ -3,6 +3,8 @@
 import errno
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from pawprint.params import StageError
 from pawprint.pictures import batches, opening
 from pawprint.pictures.batches import OnDisk, load_pictures
 from pawprint.tables import write_json
+from stages import train
 from tests.support.project import ROOT, Project, make_pictures
 
 
@@ -109,19 +112,36 @@ print(peak() - before)
     assert int(done.stdout) < 150
 
 
-def test_training_from_disk_gives_the_same_bytes(small: Project):
-    for name in ("gather", "verify", "split", "features"):
-        small.stage(name)
-    write_json(small.path / "metrics/lr.json", {"first_layers": 2e-5, "head": 2e-3})
-    path, models = small.path / "pawprint/pictures/batches.py", []
-    text = path.read_text()
-    assert "\nRESIDENT = 2**29" in text
-    for limit in (2**29, 0):
-        path.write_text(text.replace("\nRESIDENT = 2**29", f"\nRESIDENT = {limit}"))
+@pytest.fixture
+def torch_as_before() -> Iterator[None]:
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+@pytest.mark.usefixtures("torch_as_before")
+def test_training_from_disk_gives_the_same_bytes(
+    small_seen: Project, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(small_seen.path)
+    small_seen.edit(**{"compute.threads": 1})
+    write_json("metrics/lr.json", {"first_layers": 2e-5, "head": 2e-3})
+    models, kinds = [], set()
+    load = batches.load_pictures
+
+    def load_and_tell(*arguments: object) -> object:
+        pictures = load(*arguments)
+        kinds.add(type(pictures))
+        return pictures
+
+    monkeypatch.setattr(train, "load_pictures", load_and_tell)
+    for limit in (batches.RESIDENT, 0):
+        monkeypatch.setattr(batches, "RESIDENT", limit)
         name = f"models/{limit}.safetensors"
         line = f"--table data/split.csv --model {name} --metrics metrics/{limit}"
-        # a process that imports the code of this project
-        done = small.run(sys.executable, "-m", "stages.train", *line.split())
-        assert done.returncode == 0, done.stderr
-        models.append((small.path / name).read_bytes())
+        monkeypatch.setattr("sys.argv", ["train", *line.split()])
+        train.main()
+        models.append(Path(name).read_bytes())
+    assert kinds == {torch.Tensor, OnDisk}
     assert models[0] == models[1]

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from tests.support.archives import tarred
 from tests.support.hub import Hub, shard
-from tests.support.project import ROOT, Project, expect, make_pictures
+from tests.support.project import ROOT, Project, expect, make_pictures, warm_path
 from tests.support.warm import run_stages
 from tests.support.world import Engine, Server, picture
 
@@ -201,7 +201,7 @@ def test_a_shipped_source_runs_from_gather_to_export(project: Project, name: str
     with Server({}) as server, ExitStack() as stack:
         shape = Shape(project, server, stack)
         getattr(shape, kind)(name)
-        expect(project, "dvc", "repro", "gather", **shape.environment)
+        expect(project, "dvc", "repro", "gather", **shape.environment, PATH=warm_path())
     assert (
         json.loads((project.path / "metrics/gather.json").read_text())["pictures"] == PICTURES[name]
     )

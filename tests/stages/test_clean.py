@@ -425,10 +425,9 @@ def test_a_label_that_is_none_of_a_thousand_classes_gets_a_hint_and_no_list_of_t
         read_decisions(classes=[f"class {i}" for i in range(1000)])
 
 
-def test_the_stage_runs_on_a_small_project_and_twice_the_same(small: Project):
+def test_the_stage_runs_on_a_small_project_and_twice_the_same(small_seen: Project):
+    small = small_seen
     small.edit(**{"clean.folds": 2})
-    for stage in ("gather", "verify", "split", "features"):
-        small.stage(stage)
     made = [small.path / "data" / f"{file}.csv" for file in ("cleaned", "findings", "label_errors")]
     small.stage("clean")
     once = [file.read_bytes() for file in made]

@@ -1,6 +1,7 @@
 """The report: whole in one small file, usable without a mouse, and drawn without the test split."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -29,23 +30,33 @@ def made(project: Project) -> dict[str, bytes]:
     return {name: (project.path / name).read_bytes() for name in names}
 
 
+LEARN = "baseline lr_find lr train interpret clean"
+
+
+@pytest.fixture(scope="module")
+def finished(small_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A small project after every stage up to clean, for all tests here."""
+    project = small_once.copy(tmp_path_factory.mktemp("finished") / "project")
+    project.edit(**{"clean.folds": 2, "lr_find.num_it": 20})
+    run_all(project, LEARN)
+    return project
+
+
 @pytest.mark.slow
-def test_no_stage_before_evaluate_opens_a_test_picture(small: Project):
+def test_no_stage_before_evaluate_opens_a_test_picture(finished: Project, tmp_path: Path):
     """But verify, split and features, which learn nothing from any picture."""
-    small.edit(**{"clean.folds": 2, "lr_find.num_it": 20})
-    run_all(small, "gather verify split features baseline lr_find lr train interpret clean")
+    small = finished.copy(tmp_path / "project")
     before = made(small)
     table = pd.read_csv(small.path / "data/split.csv")
     for path in table.loc[table["split"] == "test", "path"]:
         (small.path / path).write_bytes(b"scrambled")
-    run_all(small, "baseline lr_find lr train interpret clean")
+    run_all(small, LEARN)
     assert made(small) == before
 
 
 @pytest.mark.slow
-def test_the_report_opens_alone_on_a_phone_and_answers_to_keys(browser, small: Project):
-    run_all(small, "gather verify split features baseline lr_find lr train interpret")
-    report = small.path / "report.html"
+def test_the_report_opens_alone_on_a_phone_and_answers_to_keys(browser, finished: Project):
+    report = finished.path / "report.html"
     assert report.stat().st_size < 5_000_000
     page = browser.new_page(viewport={"width": 360, "height": 740}, offline=True)
     asked: list[str] = []
@@ -78,10 +89,10 @@ def test_the_report_opens_alone_on_a_phone_and_answers_to_keys(browser, small: P
         "precision",
     ):
         assert part in text
-    figures = json.loads((small.path / "metrics/interpret.json").read_text())
+    figures = json.loads((finished.path / "metrics/interpret.json").read_text())
     assert ("Most confused" in text) == (figures["error_rate"] > 0)
     assert page.locator("svg circle").count() == len(
-        pd.read_csv(small.path / "metrics/reliability.csv")
+        pd.read_csv(finished.path / "metrics/reliability.csv")
     )
-    with Image.open(small.path / "plots/confusion.png") as picture:
+    with Image.open(finished.path / "plots/confusion.png") as picture:
         assert min(picture.size) > 200

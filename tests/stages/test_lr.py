@@ -1,13 +1,19 @@
 """The stages lr_find and lr: from a sweep, or from params.yaml, to the learning rates of train."""
 
+import pytest
+
 from pawprint.tables import read_json
 from tests.support.project import Project
 
 
+@pytest.fixture
+def small(small_seen: Project) -> Project:
+    """A project after the stages that lr_find needs."""
+    return small_seen
+
+
 def sweep(small: Project) -> tuple[dict[str, object], str]:
-    """Run the stages up to lr_find; return its suggestions, and what it said."""
-    for name in ("gather", "verify", "split", "features"):
-        small.stage(name)
+    """Run the stage lr_find; return its suggestions, and what it said."""
     said = small.stage("lr_find").stderr
     return read_json(small.path / "metrics/lr_find.json"), said
 

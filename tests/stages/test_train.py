@@ -1,9 +1,7 @@
 """The stage train: the same bytes twice, killed and started again, shared by two processes."""
 
-import os
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -13,7 +11,8 @@ import torch
 from safetensors.numpy import load_file
 
 from pawprint.tables import read_json, read_table, write_json, write_table
-from tests.support.project import Project, make_pictures
+from tests.support.project import Project, make_pictures, warm_path
+from tests.support.warm import warm_python
 
 # as torchrun sets it; and threads on busy cores wait for each other
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
@@ -50,11 +49,10 @@ def outputs(project: Project, name: str) -> list[bytes]:
 def kill_after_a_checkpoint(project: Project, name: str) -> None:
     """Start a training and send it SIGKILL once it has saved an epoch of the whole model."""
     checkpoint = project.path / f"models/.{name}.checkpoint"
-    command = [sys.executable, "-m", "stages.train", *arguments(name)]
+    command = [warm_python() / "python", "-m", "stages.train", *arguments(name)]
     process = subprocess.Popen(
         command,
         cwd=project.path,
-        env={**os.environ, **ONE_THREAD},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -65,7 +63,8 @@ def kill_after_a_checkpoint(project: Project, name: str) -> None:
             seen.add(checkpoint.stat().st_ino)
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, process.stderr.read()
+    _, said = process.communicate()  # until the stage has closed its end
+    assert process.returncode == -signal.SIGKILL, said
     assert checkpoint.exists()
 
 
@@ -80,7 +79,7 @@ def test_dvc_repro_takes_a_killed_training_to_the_same_bytes(small: Project):
         (small.path / name).write_text("{}")  # outs of an older run, which DVC removes first
     subprocess.run(["git", "init", "-q"], cwd=small.path, check=True)
     assert small.run("dvc", "init", "-q").returncode == 0
-    done = small.run("dvc", "repro", "--single-item", "train", **ONE_THREAD)
+    done = small.run("dvc", "repro", "--single-item", "train", PATH=warm_path())
     assert done.returncode == 0, done.stderr + done.stdout
     assert "going on after epoch" in done.stderr + done.stdout
     files = ("models/first.safetensors", "metrics/train.csv", "metrics/train.json")

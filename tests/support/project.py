@@ -1,16 +1,21 @@
 """A throw-away copy of the project, for tests that run its stages."""
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
 from benchmarks.project import ROOT, ProjectCopy, edit_yaml
+from pawprint.__main__ import main
+from pawprint.commands import compare_runs
 from pawprint.tables import read_table
-from tests.support.warm import run_stages
+from tests.support.warm import run_stages, warm_python
 
 __all__ = ["ROOT", "edit_yaml"]
 
@@ -100,6 +105,12 @@ def expect(project: Project, *command: str, **environment: str) -> str:
     return done.stdout
 
 
+def warm_path() -> str:
+    """A PATH for DVC: its stages run in processes that have imported torch already."""
+    own = str(Path(sys.executable).parent)
+    return os.pathsep.join([str(warm_python()), own, os.environ["PATH"]])
+
+
 def commit(project: Project) -> None:
     """Commit everything that git does not ignore."""
     who = ("-c", "user.name=t", "-c", "user.email=t@localhost")
@@ -114,8 +125,22 @@ def begin(project: Project) -> None:
     for name in (".gitignore", ".dvcignore", ".dvc/.gitignore"):
         shutil.copyfile(ROOT / name, project.path / name)
     expect(project, "git", "init", "-q")
-    expect(project, "dvc", "repro", "split")
+    expect(project, "dvc", "repro", "split", PATH=warm_path())
     commit(project)
+
+
+def compare_here(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture,
+    *words: str,
+) -> tuple[int, str, str]:
+    """Run `pawprint compare` in this process; its exit code and what it printed."""
+    monkeypatch.setattr(compare_runs, "environment", lambda: {**os.environ, "PATH": warm_path()})
+    monkeypatch.chdir(project.path)
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", *words])
+    return int(ended.value.code or 0), *capfd.readouterr()
 
 
 def clone(origin: Project, path: Path) -> Project:

@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tarfile
 import threading
 from collections import Counter
@@ -26,7 +25,7 @@ from pawprint.sources import Found
 from pawprint.sources.folder import FolderOptions, find_pictures
 from stages import gather
 from tests.support.serving import Serving
-from tests.support.warm import run_stages
+from tests.support.warm import run_stages, warm_python
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOS = ROOT.parent / "shared" / "data"
@@ -145,7 +144,7 @@ class World:
         self.params(**{"source": "tested", "allow_private": True, "download": dict(QUICK)} | gather)
 
     def start(self, stage: str = "gather", **more: object) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", f"stages.{stage}"]
+        command = [warm_python() / "python", "-m", f"stages.{stage}"]
         return subprocess.Popen(command, cwd=self.path, stdout=-1, stderr=-1, text=True, **more)  # type: ignore[call-overload]
 
     def run(self, stage: str = "gather") -> None:

@@ -3,10 +3,14 @@
 Python imports this module at its start if its folder is in PYTHONPATH. For a process whose command
 line names a stage, one line per file is appended to $OPENED/STAGE.txt: `r` or `w`, and the path
 relative to the working folder. Processes that the stage forks write to the same file.
+
+If HOLD is set, the stage goes no further than to where it gives the first file that it has written
+its name: it notes `held` and that name, and waits for its parent's end.
 """
 
 import os
 import sys
+import time
 
 FOLDER = os.environ.get("OPENED")
 STAGE = next((word.split(".")[1] for word in sys.orig_argv if word.startswith("stages.")), "")
@@ -34,8 +38,16 @@ def watch(log: int, root: str) -> None:
             path, _, flags = arguments
             writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR)
             note(path, "w" if writes else "r")
+        elif event == "os.rename" and "HOLD" in os.environ:
+            hold(os.path.relpath(os.fsdecode(arguments[1]), root))
         elif event in ("os.listdir", "os.scandir"):
             note(arguments[0] or ".", "r")
+
+    def hold(path: str) -> None:
+        os.write(log, f"held {path}\n".encode())
+        parent = os.getppid()
+        while os.getppid() == parent:
+            time.sleep(0.01)
 
     # files that Rust opens, unseen by Python
     import safetensors
