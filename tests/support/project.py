@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks.project import ROOT, ProjectCopy, edit_yaml
 from pawprint.__main__ import main
-from pawprint.commands import compare_runs
+from pawprint.commands.compare import runs as compare_runs
 from pawprint.tables import read_table
 from tests.support.warm import run_stages, warm_python
 

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pawprint.training.fold import ConvNorm, fold, settle
+from pawprint.training.fused import FusedConv
 
 
 def trained(arch: str) -> nn.Module:
@@ -75,6 +76,29 @@ def test_a_model_that_only_answers_has_no_batch_norm(arch):
     assert not any(isinstance(module, (ConvNorm, _BatchNorm)) for module in settled.modules())
     inputs = torch.rand(3, 3, 96, 96, dtype=torch.float64)
     assert torch.allclose(settled(inputs), model.eval()(inputs), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("arch", ["tf_efficientnet_lite0", "mobilenetv2_050"])
+def test_activations_within_convolutions_change_nothing_but_rounding(arch, monkeypatch):
+    model = trained(arch).float().to(memory_format=torch.channels_last)
+    fused = settle(model, 64).eval()
+    count = sum(isinstance(module, FusedConv) for module in fused.modules())
+    assert count == sum(isinstance(module, nn.ReLU6) for module in model.modules())
+    monkeypatch.setattr("pawprint.training.fold.fuse", lambda conv, after: None)
+    plain = settle(model, 64).eval()
+    with torch.no_grad():
+        for size in (64, 96):  # the pads of a "SAME" convolution depend on the size
+            inputs = torch.rand(3, 3, size, size).contiguous(memory_format=torch.channels_last)
+            assert torch.allclose(fused(inputs), plain(inputs), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_damaged_weights_are_seen_through_activations(value):
+    model = trained("tf_efficientnet_lite0").float()
+    with torch.no_grad():
+        model.blocks[0][0].conv_dw.weight.fill_(value)
+        answer = settle(model, 64).eval()(torch.rand(1, 3, 64, 64))
+    assert answer.isnan().any() == model.eval()(torch.rand(1, 3, 64, 64)).isnan().any()
 
 
 class Shared(nn.Module):

@@ -267,7 +267,7 @@ def test_nothing_is_computed_backwards_through_frozen_layers():
 
 @pytest.mark.parametrize("changes", [{}, {"ema": 0.9}, {"blend": "auto", "epochs": 2}])
 @pytest.mark.parametrize("kept", [True, False])
-def test_a_network_in_two_parts_learns_the_same_to_the_last_bit(monkeypatch, changes, kept):
+def test_a_network_in_two_parts_learns_the_same(monkeypatch, changes, kept):
     parted = make_learner(freeze_layers=0.5, **changes)
     monkeypatch.setattr(module, "KEPT", module.KEPT if kept else 0)
     rows = fine_tune(parted)

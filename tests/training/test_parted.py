@@ -38,9 +38,10 @@ def test_both_parts_give_the_answer_and_the_gradients_of_the_whole(arch, share):
         learnt = [one.grad.clone() for one in model.parameters() if one.requires_grad]
         gradients.append((answer.detach(), learnt))
     (one, first), (other, second) = gradients
-    assert torch.equal(one, other)
+    assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)
     assert len(first) == len(second) > 0
-    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    for a, b in zip(first, second, strict=True):
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-4)
     assert torch.equal(parted.end(parted.begin(inputs)), parted(inputs))
 
 
@@ -83,7 +84,12 @@ class Branches(nn.Module):
         return self.second(self.first(inputs) + inputs).mean(dim=(2, 3))
 
 
-def test_a_network_with_a_way_around_its_frozen_layers_stays_whole():
+@pytest.mark.parametrize("zero", [False, True])
+def test_a_network_with_a_way_around_its_frozen_layers_stays_whole(zero):
     model = Branches()
     model.first.requires_grad_(False)
+    if zero:  # a new head would hide it
+        nn.init.zeros_(model.second.weight)
+    before = model.second.weight.clone()
     assert in_parts(model, model, 16) is model
+    assert torch.equal(model.second.weight, before)
