@@ -12,7 +12,6 @@ import sys
 
 COMMANDS = {
     "use": "look at your pictures, say what they are, and make them the source",
-    "repro": "run `dvc repro` with stages that need not import torch again",
     "predict": "say what the exported model sees in files and folders",
     "serve": "open a page and an interface over HTTP to ask the exported model",
     "drift": "say whether the answers in use are still those of the valid pictures",
