@@ -41,7 +41,7 @@ def main() -> None:
             trees[arguments.against] = Path(temporary) / "older"
             check_out(arguments.against, trees[arguments.against])
         for name, tree in trees.items():
-            run(tree, "dvc", "init", "--no-scm", "--quiet")
+            run(tree, "dvc", "init", "--no-scm", "--force", "--quiet")  # a commit has one already
             source = {"gather.source": "folder", "gather.path": str(arguments.folder.resolve())}
             edit_yaml(tree / "params.yaml", **source)
             columns[f"{name}, all"] = repro(tree)
@@ -101,6 +101,7 @@ def repro(tree: Path) -> Seconds:
         sys.exit(f"dvc repro failed:\n{''.join(lines[-20:])}")
     if stage:
         seconds[stage] = end - since
+    print(f"{tree.name}: {end - began:.1f} s", file=sys.stderr)
     return {**seconds, "all": end - began}
 
 
