@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pawprint.judging.comparison import compare_pair
 from pawprint.judging.errors import CANDIDATES, NAMES, describe_error
 
 MISSING = "-"  # in a table
@@ -136,8 +137,6 @@ def compared(sides: Sides) -> list[str]:
     same = both[both["label_base"] == both["label_head"]]
     if same.empty:
         return ["No valid picture is in both commits under the same label."]
-    from pawprint.judging.comparison import compare_pair  # here: it imports scipy's statistics
-
     wrong = [(same[f"prediction_{n}"] != same[f"label_{n}"]).to_numpy() for n in ("base", "head")]
     p, _, _ = compare_pair(np.asarray(wrong[0]), np.asarray(wrong[1]), ("", ""))
     verdict = "unlikely to be chance" if p < 0.05 else "no evidence of a difference"
