@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,10 @@ class OpenVino:
     threads: that work on one picture, 0 for all cores.
 
     OpenVINO reports each import to its makers, from a process that it forks off while other threads
-    work, which may stop them for good. Without the package that does so it reports nothing.
+    work, which may stop them for good. Without the package that does so it reports nothing. Where
+    more requests than streams work at once, or begin their first picture together, its threads may
+    wait for each other for good too (ultralytics#25921). So there are as many requests as streams,
+    each has answered once before the next is made, and threads take turns at them.
     """
 
     def __init__(self, model: Path, threads: int) -> None:
@@ -42,18 +46,30 @@ class OpenVino:
         shape = graph.input().get_partial_shape()
         shape[0] = 1  # faster than a batch of any number
         graph.reshape(shape)
-        self.compiled = core.compile_model(graph, "CPU", settings)
-        self.requests = threading.local()  # one is asked by one thread
+        compiled = core.compile_model(graph, "CPU", settings)
+        self.requests: SimpleQueue[Any] = SimpleQueue()  # those that nobody is asking
+        for _ in range(streams):
+            request = compiled.create_infer_request()
+            ask(request, np.zeros(graph.input().shape, np.uint8))
+            self.requests.put(request)
 
     def run(self, names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         """Return the outputs `names` for the inputs, as an InferenceSession does."""
-        if not hasattr(self.requests, "own"):
-            self.requests.own = self.compiled.create_infer_request()
+        request = self.requests.get()
         answers = []
-        for picture in inputs["pictures"]:
-            found = self.requests.own.infer({"pictures": picture[None]})
-            answers.append([np.array(found[name]) for name in names])
+        try:
+            for picture in inputs["pictures"]:
+                ask(request, picture[None])
+                answers.append([np.array(request.get_tensor(name).data) for name in names])
+        finally:
+            self.requests.put(request)
         return [np.concatenate(rows) for rows in zip(*answers, strict=True)]
+
+
+def ask(request: Any, pictures: np.ndarray) -> None:
+    """Let a request of OpenVINO answer, in a thread of OpenVINO's own."""
+    request.start_async({"pictures": pictures})
+    request.wait()
 
 
 class Checked:

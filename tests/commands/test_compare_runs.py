@@ -92,6 +92,7 @@ def test_a_comparison_on_a_cluster_finds_what_one_machine_finds(
         small.edit(**{"compute.address": nodes.address})
         code, _, errors = compare_here(small, monkeypatch, capfd, *words)
     assert code == 1
+    assert "test_resnet is left out" not in errors, errors
     assert re.search(
         r"^pawprint: resnet1x is left out: \w+: params.yaml: train.arch is 'resnet1x'; it should be"
         r".* \(train.seed 4[23]\)$",
