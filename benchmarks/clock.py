@@ -20,6 +20,13 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def measured(call: Callable[[], R]) -> tuple[R, float, float]:
+    """Return what `call` returns, and the seconds and CPU seconds that it takes."""
+    started, used = time.perf_counter(), cpu_seconds()
+    result = call()
+    return result, time.perf_counter() - started, cpu_seconds() - used
+
+
 class Clock:
     """The seconds that named calls take: `took[name]`, and `took[name_cpu]` in CPU seconds."""
 
@@ -30,10 +37,8 @@ class Clock:
         """Return a function that does what `call` does, and keeps its seconds under `name`."""
 
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-            started, used = time.perf_counter(), cpu_seconds()
-            result = call(*args, **kwargs)
-            self.took[name] = time.perf_counter() - started
-            self.took[f"{name}_cpu"] = cpu_seconds() - used
+            result, seconds, used = measured(lambda: call(*args, **kwargs))
+            self.took |= {name: seconds, f"{name}_cpu": used}
             return result
 
         return wrapper

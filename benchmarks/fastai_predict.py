@@ -11,13 +11,13 @@ depend on them.
 
 import json
 import sys
-import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 from fastai.vision.all import ImageDataLoaders, Resize, defaults, vision_learner
 
-from benchmarks.clock import cpu_seconds
+from benchmarks.clock import measured
 
 
 def main() -> None:
@@ -35,19 +35,21 @@ def main() -> None:
         num_workers=0,
     )
     learner = vision_learner(data, arch, pretrained=False, normalize=False)
+
+    def ask(way: str, number: int) -> None:
+        if way == "one":
+            for _ in range(number):
+                learner.predict(files[0])
+        else:
+            workers = defaults.cpus if way == "workers" else 0
+            loader = data.test_dl(files[:number], bs=32, num_workers=workers)
+            learner.get_preds(dl=loader)
+
     with learner.no_bar(), learner.no_logging():
         print("ready", flush=True)
         for line in sys.stdin:
             way, number = json.loads(line)
-            started, used = time.perf_counter(), cpu_seconds()
-            if way == "one":
-                for _ in range(number):
-                    learner.predict(files[0])
-            else:
-                workers = defaults.cpus if way == "workers" else 0
-                loader = data.test_dl(files[:number], bs=32, num_workers=workers)
-                learner.get_preds(dl=loader)
-            took, used = time.perf_counter() - started, cpu_seconds() - used
+            _, took, used = measured(partial(ask, way, number))
             print(json.dumps([took / number, used / number]), flush=True)
 
 

@@ -15,11 +15,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from sklearn.covariance import LedoitWolf
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from pawprint.exporting.graph import ExportGraph, bank_rows
-from pawprint.judging.none_of_these import KEPT, draw_strangers, load_strangers
+from pawprint.judging.none_of_these import KEPT, auroc, draw_strangers, load_strangers
 from pawprint.params import load_params
 from pawprint.pictures.batches import Pictures, load_pictures
 from pawprint.pictures.storing import VerifyParams
@@ -72,9 +71,8 @@ def compare(folder: str) -> None:
         limit, kept = np.quantile(score(of_valid), KEPT, method="higher"), score(of_test)
         for kind, others in outside.items():
             strange = score(others)
-            is_stranger = [0] * len(kept) + [1] * len(strange)
-            area = roc_auc_score(is_stranger, np.concatenate([kept, strange]))
-            shares = f"{(kept <= limit).mean():9.3f} {area:6.3f} {(strange <= limit).mean():8.3f}"
+            area, through = auroc(kept, strange), (strange <= limit).mean()
+            shares = f"{(kept <= limit).mean():9.3f} {area:6.3f} {through:8.3f}"
             print(f"{name:12} {kind:14} {len(strange):8} {shares}")
 
 

@@ -15,16 +15,16 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from itertools import cycle, islice
 from pathlib import Path
 from typing import IO
 
-from benchmarks.clock import cpu_seconds
+from benchmarks.clock import measured
 from benchmarks.project import ROOT, photos_in
 from pawprint.commands.exported import load
 from pawprint.commands.predict import answer_files
+from pawprint.commands.runtimes import RUNTIMES
 from pawprint.compute.cores import cores
 
 Times = tuple[float, float]  # seconds and CPU seconds per picture
@@ -72,12 +72,13 @@ def main() -> None:
     parser.add_argument("export", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--fastai-python", required=True)
+    parser.add_argument("--runtime", choices=RUNTIMES, default=RUNTIMES[0])
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=1)
     arguments = parser.parse_args()
 
     # as `pawprint predict` loads them: all cores for one picture, or one core for each of many
-    classifier, single = load(arguments.export), load(arguments.export, threads=1)
+    classifier, single = (load(arguments.export, threads, arguments.runtime) for threads in (0, 1))
     photos = [str(photo.resolve()) for photo in photos_in(arguments.folder)]
     files = list(islice(cycle(photos), arguments.files))
     config = classifier.config
@@ -111,7 +112,9 @@ def main() -> None:
         print({name: [round(each, 4) for each in taken[name]] for name in taken}, file=sys.stderr)
     fastai.stop()
     megabytes = (arguments.export / "model.onnx").stat().st_size / 1e6
-    print(f"{len(photos)} photos, {cores()} cores, model of {megabytes:.1f} MB")
+    print(
+        f"{arguments.runtime}, {len(photos)} photos, {cores()} cores, model of {megabytes:.1f} MB"
+    )
     print(f"one picture: {compare(best['one'], best['their one'], 'predict')}")
     print(f"{len(files)} files: {compare(best['many'], best['their many'], 'get_preds')}")
 
@@ -127,9 +130,7 @@ def compare(ours: Times, theirs: Times, name: str) -> str:
 
 def seconds(run: Callable[[int], None], number: int) -> Times:
     """Return the seconds and the CPU seconds per picture that a run over so many takes."""
-    started, used = time.perf_counter(), cpu_seconds()
-    run(number)
-    took, used = time.perf_counter() - started, cpu_seconds() - used
+    _, took, used = measured(lambda: run(number))
     return took / number, used / number
 
 

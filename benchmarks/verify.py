@@ -16,11 +16,11 @@ import importlib
 import shutil
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
-from benchmarks.clock import cpu_seconds
+from benchmarks.clock import measured
 from pawprint.compute.cores import cores
 from pawprint.compute.engine import Engine
 from pawprint.params import load_params
@@ -71,9 +71,7 @@ def main() -> None:
     for number in range(arguments.rounds):
         for run in (theirs, ours) if number % 2 else (ours, theirs):
             target = Path(tempfile.mkdtemp())
-            started, used = time.perf_counter(), cpu_seconds()
-            sound = run(files, target)
-            took, used = time.perf_counter() - started, cpu_seconds() - used
+            sound, took, used = measured(partial(run, files, target))
             written = sum(path.is_file() for path in target.rglob("*"))
             counts = f"{sound} of {len(files)} sound, {written} written"
             print(f"{run.__name__:>6}: {took:.2f} s, CPU {used:.2f} s, {counts}", file=sys.stderr)

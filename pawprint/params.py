@@ -5,11 +5,13 @@ an unknown key, a wrong type or an impossible value ends the stage with one line
 the value and what is allowed.
 """
 
+import copy
 import difflib
 import errno
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,7 +46,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     Raises StageError that names the file.
     """
     try:
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        content = copy.deepcopy(parse(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise StageError(f"{path} is missing: restore it with `git checkout {path}`") from None
     except (YAMLError, UnicodeDecodeError) as error:
@@ -52,6 +54,12 @@ def load_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise StageError(f"{path} must hold keys and values, not {content!r}")
     return content
+
+
+@lru_cache(maxsize=4)
+def parse(text: str) -> Any:
+    """Return what YAML says. A stage reads params.yaml once for each section; parsing is slow."""
+    return YAML(typ="safe", pure=True).load(text)
 
 
 def load_params(section: str, cls: type[P], path: Path = Path("params.yaml")) -> P:

@@ -119,15 +119,15 @@ def main() -> None:
     split, cleaned = read_table("data/split.csv"), read_table("data/cleaned.csv")
     train, valid = (cleaned[cleaned["split"] == side] for side in ("train", "valid"))
     test = split[split["split"] == "test"]
-    valid_pictures, test_pictures = load_rows(valid, config), load_rows(test, config)
-
-    # the graph, calibrated on valid, and the candidate that valid prefers
     known = train.iloc[bank_rows(train["label"])]
-    if name == "linear":  # the frozen body has seen them all
-        bank, seen = (features_of(rows) for rows in (known, valid))
-    else:
-        bank = compute_features(model, load_rows(known, config), config, device)
-        seen = compute_features(model, valid_pictures, config, device)
+    both, linear = pd.concat([known, valid]), name == "linear"
+    pictures, test_pictures = load_rows(valid if linear else both, config), load_rows(test, config)
+    valid_pictures = pictures[len(pictures) - len(valid) :]
+
+    # the graph, calibrated on valid, and the candidate that valid prefers; of the linear head all
+    # is known, because the frozen body has seen all pictures
+    features = features_of(both) if linear else compute_features(model, pictures, config, device)
+    bank, seen = features.split([len(known), len(valid)])
     targets = torch.tensor(valid["label"].map(config.classes.index).tolist())
     graph = build_graph(model, config, bank, seen, targets, params.explain)
     plain = ask_about_test(to_onnx(graph, config.size), test_pictures, test["label"], config)

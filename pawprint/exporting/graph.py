@@ -23,6 +23,7 @@ from pawprint.exporting.temperature import fit_temperature
 from pawprint.judging.none_of_these import evenly_spaced
 from pawprint.params import StageError
 from pawprint.pictures.batches import Pictures
+from pawprint.training.inference import compute_features
 from pawprint.training.model import Head, normalise
 from pawprint.training.padding import with_constant_pads
 from pawprint.training.stored import ModelConfig
@@ -170,10 +171,9 @@ def check_onnx(
     probabilities: (N, classes); scores: (N,). Raises StageError if a class differs, or an output
     by more than TOLERANCE.
     """
-    with torch.inference_mode():
-        answers = [graph(batch)[:2] for batch in pictures.split(32)]
-    theirs = torch.cat([each for each, _ in answers]).numpy()
-    their_scores = torch.cat([each for _, each in answers]).numpy()
+    with torch.no_grad():
+        seen = compute_features(graph.model, pictures, graph.config, torch.device("cpu"))
+        theirs, their_scores = (each.numpy() for each in graph.answer(seen))
     differences = np.abs(probabilities - theirs).max(), np.abs(scores - their_scores).max()
     largest = float(max(differences))
     if (probabilities.argmax(axis=1) != theirs.argmax(axis=1)).any() or largest > TOLERANCE:

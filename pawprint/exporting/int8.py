@@ -13,13 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from pawprint.pictures.batches import Pictures
 
 
-class CalibrationPictures(CalibrationDataReader):
+class CalibrationPictures:
     """Training pictures, one at a time, as onnxruntime's calibration asks for them."""
 
     def __init__(self, pictures: Pictures) -> None:
@@ -35,6 +33,10 @@ def quantize(content: bytes, pictures: Pictures) -> bytes:
 
     pictures: uint8 (N, S, S, 3), to calibrate it on.
     """
+    # here: it takes a third of a second to import, and few want it
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
     logging.getLogger().setLevel(logging.ERROR)  # it advises to run what the next lines run
     with tempfile.TemporaryDirectory() as folder:
         names = ("given", "ready", "done")

@@ -32,7 +32,7 @@ def augment(
     grid = (points[..., :2] / points[..., 2:]).reshape(n, size, size, 2)
 
     # one interpolation
-    values = pictures.permute(0, 3, 1, 2).float().div(255)
+    values = pictures.permute(0, 3, 1, 2).float().div_(255)
     views = F.grid_sample(
         values, grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
@@ -40,7 +40,8 @@ def augment(
     # contrast and brightness
     changes = lighting(n, params, generator)
     gain, shift = (change.to(device)[:, None, None, None] for change in changes)
-    return ((views - 0.5) * gain + 0.5 + shift).clamp(0, 1).permute(0, 2, 3, 1)
+    views.sub_(0.5).mul_(gain).add_(0.5).add_(shift).clamp_(0, 1)
+    return views.permute(0, 2, 3, 1)
 
 
 def geometry(n: int, params: AugmentParams, generator: torch.Generator) -> Tensor:

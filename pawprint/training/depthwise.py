@@ -72,11 +72,16 @@ def weight_gradient(
     return found.reshape(n, channels, 1, *kernel).sum(dim=0)
 
 
+def is_plain(conv: nn.Conv2d) -> bool:
+    """Return whether a convolution pads by numbers of zeros, and its kernel has no gaps."""
+    zeros = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+    return zeros and conv.dilation == (1, 1)
+
+
 def learns_slowly(conv: nn.Conv2d) -> bool:
-    """Return whether a convolution is depthwise with a large kernel, and as `convolve` takes it."""
+    """Return whether a convolution is plain and depthwise, with a large kernel."""
     depthwise = conv.groups == conv.in_channels == conv.out_channels
-    plain = conv.dilation == (1, 1) and conv.padding_mode == "zeros"
-    return depthwise and plain and max(conv.kernel_size) > FAST
+    return depthwise and is_plain(conv) and max(conv.kernel_size) > FAST
 
 
 def convolve(conv: nn.Conv2d, inputs: Tensor, weight: Tensor, pads: tuple[int, int]) -> Tensor:
@@ -103,8 +108,6 @@ class LargeKernel(nn.Conv2d):
 def learn_fast(model: nn.Module) -> nn.Module:
     """Let the large depthwise kernels of a model learn fast on a CPU, in place; return it."""
     for module in model.modules():
-        if not isinstance(module, nn.Conv2d) or isinstance(module.padding, str):
-            continue
         if type(module) is nn.Conv2d and learns_slowly(module):
             module.__class__ = LargeKernel
     return model

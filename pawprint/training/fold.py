@@ -67,15 +67,19 @@ def keep_statistics(model: nn.Module) -> None:
             module.eval()
 
 
-def fold(model: nn.Module, size: int) -> nn.Module:
+Pairs = list[tuple[str, str]]  # names of convolutions and of the batch-norms after them
+
+
+def fold(model: nn.Module, size: int, pairs: Pairs | None = None) -> nn.Module:
     """Return a model with batch-norm folded; it shares all parameters and statistics with `model`.
 
     Its convolutions also pad without copying what they read (pawprint/training/padding.py).
-    size: side of a picture to try it with. Do not use it while running statistics are learnt.
-    Return `model` itself if there is nothing to fold, or if folding would change the answers by
-    more than rounding.
+    size: side of a picture to try it with. pairs: what `try_folding` found, if it is known. Do not
+    use it while running statistics are learnt. Return `model` itself if there is nothing to fold,
+    or if folding would change the answers by more than rounding.
     """
-    pairs, _ = try_folding(model, size)
+    if pairs is None:
+        pairs, _ = try_folding(model, size)
     if not pairs:
         return model
     # the same on a copy that shares every tensor
@@ -84,17 +88,17 @@ def fold(model: nn.Module, size: int) -> nn.Module:
 
 
 @torch.no_grad()
-def settle(model: nn.Module, size: int) -> nn.Module:
+def settle(model: nn.Module, size: int, pairs: Pairs | None = None) -> nn.Module:
     """Return a copy of a model that answers faster, and learns no more.
 
     Batch-norm is folded for good, and activations are part of the convolutions before them where
-    torch can do that. The answers are the same to rounding. size: as for `fold`.
+    torch can do that. The answers are the same to rounding. size, pairs: as for `fold`.
     """
-    training = model.training
-    pairs, settled = try_folding(model.eval(), size)
+    settled = None
+    if pairs is None:
+        pairs, settled = try_folding(model, size)
     if settled is None:
-        settled = pad_by_kernel(merge(copy.deepcopy(model), pairs))
-    model.train(training)
+        settled = pad_by_kernel(merge(copy.deepcopy(model).eval(), pairs))
     for conv_name, norm_name in pairs:
         merged = settled.get_submodule(conv_name)
         assert isinstance(merged, ConvNorm)
@@ -107,7 +111,7 @@ def settle(model: nn.Module, size: int) -> nn.Module:
 
 
 @torch.no_grad()
-def try_folding(model: nn.Module, size: int) -> tuple[list[tuple[str, str]], nn.Module | None]:
+def try_folding(model: nn.Module, size: int) -> tuple[Pairs, nn.Module | None]:
     """Return the names of convolutions and batch-norms that can become one, and a folded copy.
 
     There are no names if the answers would change by more than rounding. The copy is None if it
@@ -135,13 +139,14 @@ def try_folding(model: nn.Module, size: int) -> tuple[list[tuple[str, str]], nn.
     return pairs, None if unlike else trial
 
 
-def find_pairs(model: nn.Module, probe: Tensor) -> tuple[list[tuple[str, str]], Tensor]:
+def find_pairs(model: nn.Module, probe: Tensor) -> tuple[Pairs, Tensor]:
     """Return the names of convolutions and of the batch-norms that read their outputs.
 
     Also return the model's answer to `probe`, inputs (1, 3, H, W).
     """
     outputs: dict[int, tuple[str, Tensor]] = {}
-    pairs, hooks = [], []
+    pairs: Pairs = []
+    hooks = []
 
     def remember(conv: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         outputs[id(output)] = (names[conv], output)  # kept, so that no other tensor gets its id
@@ -162,7 +167,7 @@ def find_pairs(model: nn.Module, probe: Tensor) -> tuple[list[tuple[str, str]], 
     return pairs, answer
 
 
-def merge(model: nn.Module, pairs: list[tuple[str, str]]) -> nn.Module:
+def merge(model: nn.Module, pairs: Pairs) -> nn.Module:
     """Make the named convolutions and batch-norms one, in place; return the model."""
     for conv_name, norm_name in pairs:
         conv, norm = model.get_submodule(conv_name), model.get_submodule(norm_name)

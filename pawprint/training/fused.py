@@ -9,6 +9,7 @@ is NaN or infinite: the fused step makes NaN a zero, and the answers would not s
 import torch
 from torch import Tensor, nn
 
+from pawprint.training.depthwise import is_plain
 from pawprint.training.padding import PadByKernel
 
 
@@ -37,12 +38,11 @@ def fuse(conv: nn.Conv2d, after: nn.Module) -> nn.Module | None:
     """
     steps = [each for each in after.children() if not isinstance(each, nn.Identity)]
     relu6 = len(steps) == 1 and type(steps[0]) is nn.ReLU6
-    plain = type(conv) is nn.Conv2d and not isinstance(conv.padding, str)
-    zeros = conv.padding_mode == "zeros" and conv.dilation == (1, 1)
+    known = type(conv) in (nn.Conv2d, PadByKernel) and is_plain(conv)
     there = torch.backends.mkldnn.is_available() and hasattr(
         torch.ops.mkldnn, "_convolution_pointwise"
     )
-    if not (relu6 and zeros and there and (plain or isinstance(conv, PadByKernel))):
+    if not (relu6 and known and there):
         return None
     weights = [each for each in (conv.weight, conv.bias) if each is not None]
     usual = all(each.dtype == torch.float32 and each.device.type == "cpu" for each in weights)

@@ -1,6 +1,6 @@
 """What a model says about pictures: probabilities and features, computed in batches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -97,12 +97,25 @@ def run_in_batches(
     """
     model = model.to(device).to(memory_format=torch.channels_last)
     asked, results = model.eval() if again else None, []
-    batches = pictures.split(AT_A_TIME.get(device.type, 128))
-    for batch in tqdm(batches, "predict", unit="batch", leave=False):
-        inputs = normalise(view(batch.to(device)), config)
+    for inputs in input_batches(pictures, config, device, view):
         asked = asked or settle(model, inputs.shape[-1]).eval()
         results.append(compute(asked, inputs).float().cpu())
     return torch.cat(results)
+
+
+def input_batches(
+    pictures: Pictures,
+    config: ModelConfig,
+    device: torch.device,
+    view: Callable[[Tensor], Tensor] = unchanged,
+) -> Iterator[Tensor]:
+    """Yield what a model reads, normalised batches (n, 3, H, W) on the device.
+
+    pictures: uint8 (N, S, S, 3). view: as for `predict_probabilities`.
+    """
+    batches = pictures.split(AT_A_TIME.get(device.type, 128))
+    for batch in tqdm(batches, "predict", unit="batch", leave=False):
+        yield normalise(view(batch.to(device)), config)
 
 
 def refuse_nan(values: Tensor, what: str) -> Tensor:

@@ -24,13 +24,13 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from pawprint.params import StageError
-from pawprint.pictures.batches import Pictures
+from pawprint.pictures.batches import Pictures, take
 from pawprint.training.augment import augment
 from pawprint.training.blend import BLENDS, Weights, choose_blend, copy_weights
 from pawprint.training.checkpoint import Checkpoint, resume
 from pawprint.training.device import AT_A_TIME, autocast, gather_rows, processes
-from pawprint.training.fold import fold, keep_statistics
-from pawprint.training.inference import refuse_nan, run_in_batches
+from pawprint.training.fold import fold, keep_statistics, try_folding
+from pawprint.training.inference import input_batches, refuse_nan, run_in_batches
 from pawprint.training.losses import CrossEntropy, class_weights, mixup
 from pawprint.training.model import Head, normalise
 from pawprint.training.optimizer import (
@@ -141,10 +141,12 @@ class Learner:
 
         On a CPU the layers that are frozen by then are a part of their own.
         """
-        folded = fold(self.model, self.config.size)
+        size = self.config.size
+        pairs, _ = try_folding(self.model, size)
+        folded = fold(self.model, size, pairs)
         if self.device.type != "cpu" or self.params.precision != "fp32":
             return folded
-        return in_parts(self.model, folded, self.config.size)
+        return in_parts(self.model, size, folded, pairs)
 
 
 def fine_tune(learner: Learner) -> list[Row]:
@@ -215,7 +217,7 @@ def full_phase(learner: Learner) -> Phase:
         lrs = (lrs[0] / 2, lrs[1] / 2)
 
     def inputs(batch: Tensor) -> Tensor:
-        views = augment(pictures[batch], params.train_size, params.augment, learner.generator)
+        views = augment(take(pictures, batch), params.train_size, params.augment, learner.generator)
         return normalise(views, learner.config)
 
     groups = freeze_first(layer_groups(model, lrs), params.freeze_layers)
@@ -400,8 +402,8 @@ def begun(learner: Learner, begin: Beginning, pictures: Pictures) -> Iterator[Te
     if learner.begun:
         yield from learner.begun
         return
-    for batch in pictures.split(AT_A_TIME["cpu"]):
-        seen = begin(normalise(batch, learner.config))
+    for inputs in input_batches(pictures, learner.config, learner.device):
+        seen = begin(inputs)
         if seen.nbytes / len(seen) * len(pictures) <= KEPT:
             learner.begun.append(seen)
         yield seen

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from pawprint.training.fold import keep_statistics, replace, settle
+from pawprint.training.fold import Pairs, keep_statistics, replace, settle
 
 
 class Reached(Exception):
@@ -68,11 +68,12 @@ class Parted(nn.Module):
         return self.network(seen.new_zeros(len(seen), 3, 8, 8))  # nothing looks at these pixels
 
 
-def in_parts(model: nn.Module, folded: nn.Module, size: int) -> nn.Module:
+def in_parts(model: nn.Module, size: int, folded: nn.Module, pairs: Pairs) -> nn.Module:
     """Return `folded` in two parts, or as it is if it cannot be parted.
 
-    model: on a CPU, in float32; its parameters without gradients are frozen for good. folded: as
-    `fold` gives it. What learns is shared by all three. size: side of a picture to try it with.
+    model: on a CPU, in float32; its parameters without gradients are frozen for good. size: side of
+    a picture to try it with. folded: as `fold` gives it for `pairs`. What learns is shared by all
+    three.
     """
     probe = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     probe = probe.contiguous(memory_format=torch.channels_last)
@@ -80,7 +81,7 @@ def in_parts(model: nn.Module, folded: nn.Module, size: int) -> nn.Module:
         names = frozen_beginning(model, probe)
         if not names:
             return folded
-        begin = Beginning(settle(model, size), names[-1])
+        begin = Beginning(settle(model, size, pairs), names[-1])
         shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
         rest, given = copy.deepcopy(folded, shared), Given()
         for name in names[:-1]:

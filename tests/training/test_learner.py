@@ -273,7 +273,7 @@ def test_a_network_in_two_parts_learns_the_same(monkeypatch, changes, kept):
     rows = fine_tune(parted)
     assert isinstance(parted.network, Parted)
     assert bool(parted.begun) == (kept and "ema" not in changes)
-    monkeypatch.setattr(module, "in_parts", lambda model, folded, size: folded)
+    monkeypatch.setattr(module, "in_parts", lambda model, size, folded, pairs: folded)
     whole = make_learner(freeze_layers=0.5, **changes)
     assert fine_tune(whole) == rows
     assert whole.final == parted.final

@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import nn
 
-from pawprint.training.fold import fold, keep_statistics
+from pawprint.training.fold import fold, keep_statistics, try_folding
 from pawprint.training.optimizer import freeze_first, layer_groups
 from pawprint.training.parted import Parted, in_parts
 
@@ -17,14 +17,19 @@ def frozen(arch: str, share: float, **options: float) -> nn.Module:
     return model
 
 
+def folded_and_parted(model: nn.Module, size: int = 64) -> tuple[nn.Module, nn.Module]:
+    pairs, _ = try_folding(model, size)
+    folded = fold(model, size, pairs)
+    return folded, in_parts(model, size, folded, pairs)
+
+
 @pytest.mark.parametrize("share", [0.3, 0.75, 1])
 @pytest.mark.parametrize(
     "arch", ["test_efficientnet", "resnet18", "test_convnext", "tf_mobilenetv3_small_100"]
 )
 def test_both_parts_give_the_answer_and_the_gradients_of_the_whole(arch, share):
     model = frozen(arch, share)
-    folded = fold(model, 64)
-    parted = in_parts(model, folded, 64)
+    folded, parted = folded_and_parted(model)
     assert isinstance(parted, Parted)
     keep_statistics(parted.train())
     keep_statistics(folded.train())
@@ -47,7 +52,7 @@ def test_both_parts_give_the_answer_and_the_gradients_of_the_whole(arch, share):
 
 def test_what_has_learnt_answers_in_both_parts_too():
     model = frozen("test_efficientnet", 0.5)
-    parted = in_parts(model, fold(model, 64), 64).eval()
+    parted = folded_and_parted(model)[1].eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:
@@ -67,9 +72,9 @@ def test_what_has_learnt_answers_in_both_parts_too():
 )
 def test_other_networks_stay_whole(arch, share, options):
     model = frozen(arch, share, **options)
-    folded = fold(model, 64)
     before = torch.get_rng_state()
-    assert in_parts(model, folded, 64) is folded
+    folded, parted = folded_and_parted(model)
+    assert parted is folded
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -91,5 +96,6 @@ def test_a_network_with_a_way_around_its_frozen_layers_stays_whole(zero):
     if zero:  # a new head would hide it
         nn.init.zeros_(model.second.weight)
     before = model.second.weight.clone()
-    assert in_parts(model, model, 16) is model
+    _, parted = folded_and_parted(model, 16)
+    assert parted is model
     assert torch.equal(model.second.weight, before)
