@@ -8,6 +8,7 @@ the value and what is allowed.
 import copy
 import difflib
 import errno
+import gc
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -108,6 +109,9 @@ def _explain(detail: ErrorDetails, cls: type[Params], prefix: str) -> str:
 def run_stage(main: Callable[[], None]) -> None:
     """Run a stage's `main`. A StageError becomes one line on stderr and exit code 1."""
     name = Path(sys.argv[0]).stem
+    if not gc.isenabled():  # as stages/__init__.py says
+        gc.freeze()  # what is imported is no garbage
+        gc.enable()
     try:
         main()
     except StageError as error:

@@ -4,6 +4,7 @@ The same content gives the same bytes. Tables are read strictly, because people 
 merges them: what is not understood is an error that names the line.
 """
 
+import contextlib
 import csv
 import io
 import json
@@ -12,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pandas as pd
 
@@ -38,12 +39,19 @@ def write_bytes(path: Path | str, content: bytes, durable: bool = False) -> None
 
 def write_chunks(path: Path | str, chunks: Iterable[bytes], durable: bool = False) -> None:
     """Write a file chunk by chunk, as `write_bytes` does: whole or not at all."""
+    with replacing(path, durable) as file:
+        file.writelines(chunks)
+
+
+@contextlib.contextmanager
+def replacing(path: Path | str, durable: bool = False) -> Iterator[BinaryIO]:
+    """Open a file to write that takes the place of `path` at the end, unless there is an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
     try:
         with temporary.open("wb") as file:
-            file.writelines(chunks)
+            yield file
             if durable:
                 file.flush()
                 os.fsync(file.fileno())

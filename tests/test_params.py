@@ -1,9 +1,14 @@
 """A mistake in params.yaml ends the stage with one line: key, value and what is allowed."""
 
+import gc
+import importlib
+import sys
+
 import pytest
 
+import stages
 from pawprint.compute.settings import EngineParams
-from pawprint.params import StageError, load_params, load_yaml
+from pawprint.params import StageError, load_params, load_yaml, run_stage
 from pawprint.training.recipe import TrainParams
 from stages.gather import GatherParams
 from stages.split import SplitParams
@@ -119,3 +124,17 @@ def test_an_unknown_nested_key_is_named_with_its_neighbours(project: Project):
         StageError, match=r"train\.augment\.flop .*did you mean train\.augment\.flip\?.*rotate"
     ):
         load_params("train", TrainParams, project.path / "params.yaml")
+
+
+@pytest.mark.parametrize(("word", "searched"), [("-m", False), ("stages/lr.py", True)])
+def test_garbage_is_looked_for_once_a_stage_has_been_imported(monkeypatch, word, searched):
+    try:
+        monkeypatch.setattr(sys, "argv", [word])  # what it is while `python -m` imports the stage
+        importlib.reload(stages)
+        assert gc.isenabled() == searched
+        seen = []
+        run_stage(lambda: seen.append(gc.isenabled()))
+        assert seen == [True]
+    finally:
+        gc.enable()
+        gc.unfreeze()

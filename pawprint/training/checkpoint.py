@@ -5,7 +5,6 @@ The file is written whole or not at all, and read without running any code in it
 """
 
 import hashlib
-import io
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from pawprint.tables import write_bytes
+from pawprint.tables import replacing
 from pawprint.training.device import processes
 
 
@@ -27,9 +26,12 @@ class Checkpoint:
 
     def save(self, **state: Any) -> None:
         """Replace what is stored by `state`: tensors, numbers, texts, lists and dicts of them."""
-        content = io.BytesIO()  # if the disk is full, torch's own message is unclear
-        torch.save({**state, "fingerprint": self.fingerprint}, content)
-        write_bytes(self.path, content.getvalue())
+        with replacing(self.path) as file:
+            try:
+                torch.save({**state, "fingerprint": self.fingerprint}, file)
+            except RuntimeError as error:  # of a full disk it says only where it stopped
+                why = error.__context__
+                raise (why if isinstance(why, OSError) else error) from None
 
     def load(self) -> dict[str, Any] | None:
         """Return what the same training saved last, on the CPU.

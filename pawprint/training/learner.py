@@ -48,6 +48,8 @@ from pawprint.training.stored import ModelConfig
 KEPT = 256 * 2**20  # bytes at most of what the frozen layers say about valid
 DIVERGED = 4  # a training has diverged if an epoch's mean loss is so many times that of guessing
 
+SHOWN = ("lr", "train_loss", "valid_loss", "error_rate")  # of an epoch, beside the bar
+
 Row = dict[str, Any]  # epoch, step, phase, lr, train_loss, valid_loss, error_rate
 
 
@@ -243,39 +245,38 @@ def run_phase(learner: Learner, phase: Phase, saved: dict[str, Any] | None) -> N
     module, optimizer, scaler = prepare_phase(learner, phase, saved)
     steps = len(learner.sizes)  # of an epoch
     first, total = len(learner.rows) - phase.first_epoch, phase.epochs * steps
-    quiet = learner.rank > 0
-    bar = tqdm(None, phase.name, total, initial=first * steps, unit="step", disable=quiet)
-    for epoch in range(first, phase.epochs):
-        began, losses = time.monotonic(), 0.0
-        keep_statistics(model.train())
-        keep_statistics(phase.module.train())
-        torch.manual_seed(params.seed + epoch)  # dropout draws the same after a restart
-        order = torch.randperm(len(learner.targets), generator=learner.generator)
-        for step, batch in enumerate(order.split(learner.sizes), start=epoch * steps):
-            # learning rates and momentum of this step
-            factor, momentum = phase.schedule(step / total)
-            for group in optimizer.param_groups:
-                group["lr"], group["betas"] = group["max_lr"] * factor, (momentum, 0.99)
-            # forward backward
-            optimizer.zero_grad()
-            loss = forward_backward(learner, module, phase.inputs, batch, scaler)
-            losses += loss * len(batch)
-            # update
-            scaler.step(optimizer)
-            scaler.update()
-            if phase.average:
-                phase.average.update_parameters(model)
-            bar.update()
-            refuse_divergence(learner, phase, losses)
-        # error on valid
-        lr, train_loss = optimizer.param_groups[-1]["lr"], losses / len(learner.targets)
-        row = finish_epoch(learner, phase, lr, train_loss)
-        shown = {key: f"{row[key]:.4g}" for key in ("lr", "train_loss", "valid_loss", "error_rate")}
-        bar.set_postfix({**shown, "seconds": f"{time.monotonic() - began:.1f}"})
-        # checkpoint; one for all frozen epochs, which take no time
-        if phase.name == "full" or epoch == phase.epochs - 1:
-            save(learner, phase, optimizer, scaler)
-    bar.close()
+    about: dict[str, Any] = {"initial": first * steps, "unit": "step", "disable": learner.rank > 0}
+    with tqdm(None, phase.name, total, **about) as bar:  # closed before an error is printed
+        for epoch in range(first, phase.epochs):
+            began, losses = time.monotonic(), 0.0
+            keep_statistics(model.train())
+            keep_statistics(phase.module.train())
+            torch.manual_seed(params.seed + epoch)  # dropout draws the same after a restart
+            order = torch.randperm(len(learner.targets), generator=learner.generator)
+            for step, batch in enumerate(order.split(learner.sizes), start=epoch * steps):
+                # learning rates and momentum of this step
+                factor, momentum = phase.schedule(step / total)
+                for group in optimizer.param_groups:
+                    group["lr"], group["betas"] = group["max_lr"] * factor, (momentum, 0.99)
+                # forward backward
+                optimizer.zero_grad()
+                loss = forward_backward(learner, module, phase.inputs, batch, scaler)
+                losses += loss * len(batch)
+                # update
+                scaler.step(optimizer)
+                scaler.update()
+                if phase.average:
+                    phase.average.update_parameters(model)
+                bar.update()
+                refuse_divergence(learner, phase, losses)
+            # error on valid
+            lr, train_loss = optimizer.param_groups[-1]["lr"], losses / len(learner.targets)
+            row = finish_epoch(learner, phase, lr, train_loss)
+            shown = {key: f"{row[key]:.4g}" for key in SHOWN}
+            bar.set_postfix({**shown, "seconds": f"{time.monotonic() - began:.1f}"})
+            # checkpoint; one for all frozen epochs, which take no time
+            if phase.name == "full" or epoch == phase.epochs - 1:
+                save(learner, phase, optimizer, scaler)
     if phase.average:
         model.load_state_dict(phase.average.module.state_dict())
 
