@@ -58,8 +58,8 @@ def replacing(path: Path | str, durable: bool = False) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            error.filename = str(path)  # which a full disk leaves out
+        if isinstance(error, OSError) and str(error.filename) in ("None", str(temporary)):
+            error.filename = str(path)  # a full disk leaves the name out
         raise
 
 

@@ -107,11 +107,8 @@ Pictures = Tensor | OnDisk
 
 def take(pictures: Pictures, index: Tensor) -> Tensor:
     """Return the pictures at an index, uint8 (n, S, S, 3), on their device; index: int64 (n,)."""
-    if isinstance(pictures, Tensor):
-        return pictures.index_select(
-            0, index
-        )  # the same as pictures[index], in a sixth of the time
-    return pictures[index]
+    # of a tensor, in a sixth of the time that pictures[index] takes
+    return pictures.index_select(0, index) if isinstance(pictures, Tensor) else pictures[index]
 
 
 def load_pictures(

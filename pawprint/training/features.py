@@ -15,7 +15,6 @@ the pictures. The format: https://huggingface.co/docs/safetensors. This module i
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from pawprint.params import StageError
-from pawprint.tables import read_table
+from pawprint.tables import read_table, replacing
 
 FEATURES = Path("data/features.safetensors")
 IMAGES = "data/images.csv"
@@ -39,27 +38,19 @@ def write_features(count: int, batches: Iterable[Rows], about: dict[str, str]) -
 
     about: what the header says beside the rows' hash.
     """
-    FEATURES.parent.mkdir(parents=True, exist_ok=True)
-    partial = FEATURES.with_name(f".{FEATURES.name}.partial")
-    try:
-        with open(partial, "wb") as file:
-            first, done = 0, 0
-            offsets: dict[str, int] = {}
-            for batch in batches:
-                if not offsets:
-                    header, offsets = lay_out(count, batch, about)
-                    file.write(header)
-                    first = len(header)
-                for kind in KINDS:
-                    rows = np.ascontiguousarray(batch[kind], dtype="<f4")
-                    file.seek(first + offsets[kind] + done * rows.shape[1] * 4)
-                    file.write(rows.tobytes())
-                done += len(batch[KINDS[0]])
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(FEATURES)
-    finally:
-        partial.unlink(missing_ok=True)
+    first, done = 0, 0
+    offsets: dict[str, int] = {}
+    with replacing(FEATURES, durable=True) as file:
+        for batch in batches:
+            if not offsets:
+                header, offsets = lay_out(count, batch, about)
+                file.write(header)
+                first = len(header)
+            for kind in KINDS:
+                rows = np.ascontiguousarray(batch[kind], dtype="<f4")
+                file.seek(first + offsets[kind] + done * rows.shape[1] * 4)
+                file.write(rows.tobytes())
+            done += len(batch[KINDS[0]])
 
 
 def lay_out(count: int, batch: Rows, about: dict[str, str]) -> tuple[bytes, dict[str, int]]:
