@@ -102,11 +102,11 @@ def settle(model: nn.Module, size: int, pairs: Pairs | None = None) -> nn.Module
     for conv_name, norm_name in pairs:
         merged = settled.get_submodule(conv_name)
         assert isinstance(merged, ConvNorm)
-        conv = merged.settled()
-        fused = fuse(conv, settled.get_submodule(norm_name))
-        replace(settled, conv_name, fused or conv)
-        if fused:
-            replace(settled, norm_name, nn.Identity())
+        after = settled.get_submodule(norm_name)
+        assert isinstance(after, nn.Sequential)
+        conv, left = fuse(merged.settled(), after)
+        replace(settled, conv_name, conv)
+        replace(settled, norm_name, left)
     return settled
 
 

@@ -40,7 +40,7 @@ from pawprint.training.optimizer import (
     make_optimizer,
     moving_average,
 )
-from pawprint.training.parted import Beginning, Parted, in_parts
+from pawprint.training.parted import TOGETHER, Beginning, Parted, in_parts
 from pawprint.training.recipe import TrainParams
 from pawprint.training.schedule import Schedule, one_cycle, schedule_of
 from pawprint.training.stored import ModelConfig
@@ -77,7 +77,8 @@ class Phase:
     inputs: from the indexes of a batch to what `module` reads. module: from inputs to logits.
     valid_logits: return (M, classes) on the CPU. groups: what learns, and how fast at most.
     schedule: from the share of the steps done to a factor for the learning rates, and the momentum.
-    average: the moving average of the weights that becomes the model, if any.
+    at_a_time: pictures of a batch that are computed together at most. average: the moving average
+    of the weights that becomes the model, if any.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Phase:
     valid_logits: Callable[[], Tensor]
     groups: list[Group]
     schedule: Schedule
+    at_a_time: int
     average: AveragedModel | None = None
 
 
@@ -204,6 +206,7 @@ def frozen_phase(learner: Learner) -> Phase:
         valid_logits=lambda: head(seen_valid).float().cpu(),
         groups=[(list(head.named_parameters()), learner.lrs[1])],
         schedule=one_cycle,
+        at_a_time=learner.params.batch_size,
     )
 
 
@@ -223,15 +226,18 @@ def full_phase(learner: Learner) -> Phase:
         return normalise(views, learner.config)
 
     groups = freeze_first(layer_groups(model, lrs), params.freeze_layers)
+    network = learner.network
+    parted = isinstance(network, Parted)
     return Phase(
         name="full",
         epochs=params.epochs,
         first_epoch=params.freeze_epochs,
         inputs=inputs,
-        module=learner.network,
+        module=network,
         valid_logits=partial(judge, learner, average and average.module),
         groups=groups,
         schedule=schedule_of(params),
+        at_a_time=TOGETHER if parted else AT_A_TIME.get(learner.device.type, params.batch_size),
         average=average,
     )
 
@@ -260,7 +266,7 @@ def run_phase(learner: Learner, phase: Phase, saved: dict[str, Any] | None) -> N
                     group["lr"], group["betas"] = group["max_lr"] * factor, (momentum, 0.99)
                 # forward backward
                 optimizer.zero_grad()
-                loss = forward_backward(learner, module, phase.inputs, batch, scaler)
+                loss = forward_backward(learner, phase, module, batch, scaler)
                 losses += loss * len(batch)
                 # update
                 scaler.step(optimizer)
@@ -304,23 +310,24 @@ def prepare_phase(
 
 def forward_backward(
     learner: Learner,
+    phase: Phase,
     module: nn.Module,
-    inputs: Callable[[Tensor], Tensor],
     batch: Tensor,
     scaler: torch.amp.GradScaler,
 ) -> float:
     """Leave the gradients of a batch's mean loss in the parameters, and return that loss.
 
-    batch: indexes of pictures, (n,). All processes draw the same random numbers for the whole
+    module: what computes the phase's logits, here and in other processes. batch: indexes of
+    pictures, (n,). All processes draw the same random numbers for the whole
     batch, so the result does not depend on how many share it. Nor does it depend on how many
     pictures are computed at a time, because batch-norm keeps its statistics.
     """
     batch = batch.to(learner.device)
     targets = learner.targets[batch]
-    mixed, shares = mixup(inputs(batch), targets, learner.params.mixup, learner.generator)
+    mixed, shares = mixup(phase.inputs(batch), targets, learner.params.mixup, learner.generator)
     mine = torch.arange(learner.rank, len(batch), learner.world, device=learner.device)
-    at_a_time = AT_A_TIME.get(learner.device.type, len(batch))
-    parts = math.ceil(len(batch) / learner.world / at_a_time)  # the same number in every process
+    # the same number of parts in every process
+    parts = math.ceil(len(batch) / learner.world / phase.at_a_time)
     total = torch.zeros((), device=learner.device)
     for part in mine.tensor_split(parts):
         with autocast(learner.params.precision, learner.device):

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from pawprint.training.fold import Pairs, keep_statistics, replace, settle
 
+TOGETHER = 32  # pictures of a batch: what the last layers keep of them is small
+
 
 class Reached(Exception):
     """Ends a forward pass after the last frozen layer."""

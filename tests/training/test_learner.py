@@ -175,7 +175,7 @@ def test_a_batch_computed_in_parts_has_the_gradients_of_the_whole(monkeypatch, c
         keep_statistics(phase.module.train())
         phase.module.register_forward_hook(lambda _, inputs, __: calls.append(len(inputs[0])))
         scaler = torch.amp.GradScaler("cpu", enabled=False)
-        loss = forward_backward(learner, phase.module, phase.inputs, torch.arange(20), scaler)
+        loss = forward_backward(learner, phase, phase.module, torch.arange(20), scaler)
         found = [parameter.grad.flatten() for parameter in learner.model.parameters()]
         return loss, torch.cat(found), calls
 
@@ -260,7 +260,7 @@ def test_nothing_is_computed_backwards_through_frozen_layers():
     phase = full_phase(learner)
     phase.module.given.register_forward_hook(lambda *args: seen.append(args[2].requires_grad))
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    forward_backward(learner, phase.module, phase.inputs, torch.arange(8), scaler)
+    forward_backward(learner, phase, phase.module, torch.arange(8), scaler)
     assert seen == [False]
     assert learner.model.conv_stem.weight.grad is None
 
