@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pawprint.commands.runtimes import RUNTIMES, use_openvino
+from pawprint.commands.runtimes import PRECISIONS, RUNTIMES, use_openvino
 from pawprint.exporting.shipped.predict import Classifier
 
 MODEL = ("model.onnx", "model.json")  # the files of an exported folder that answers come from
@@ -16,7 +16,7 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
         "--runtime",
         choices=RUNTIMES,
         default=RUNTIMES[0],
-        help="what computes the answers; openvino needs `pip install 'pawprint[openvino]'`",
+        help="what computes the answers; the others need `pip install 'pawprint[openvino]'`",
     )
 
 
@@ -36,6 +36,6 @@ def load(folder: Path, threads: int = 0, runtime: str = RUNTIMES[0]) -> Classifi
         classifier = Classifier(folder, threads)
     except Exception as error:  # onnxruntime raises its own kinds, all of them for a broken file
         sys.exit(f"pawprint: {folder} holds no usable model: {' '.join(str(error).split())[:200]}")
-    if runtime == "openvino":
-        use_openvino(classifier, folder, threads)
+    if runtime in PRECISIONS:
+        use_openvino(classifier, folder, threads, runtime)
     return classifier

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from pawprint.commands.answers import csv_line
 from pawprint.commands.explanations import Explanations
 from pawprint.commands.exported import MODEL, add_runtime, load
+from pawprint.commands.runtimes import SPARE
 from pawprint.compute.engine import AHEAD, CHOICE, Engine
 from pawprint.exporting.shipped.predict import Classifier
 from pawprint.pictures.formats import looks_like_picture
@@ -78,7 +79,8 @@ def run(arguments: argparse.Namespace) -> None:
     if engine.is_remote:
         answers = answer_on_cluster(engine, arguments, files)
     else:
-        answers = answer_files(ask, files, arguments.allow_urls)
+        spare = SPARE[arguments.runtime]
+        answers = answer_files(ask, files, arguments.allow_urls, spare)
     rows: Iterable[Row] = tqdm(
         answers,
         "predict",
@@ -175,8 +177,12 @@ def content_of(file: str, allow_urls: bool) -> str | io.BytesIO:
     return io.BytesIO(fetch(file))
 
 
-def answer_files(ask: Ask, files: Iterable[str], allow_urls: bool = False) -> Iterator[Row]:
+def answer_files(
+    ask: Ask, files: Iterable[str], allow_urls: bool = False, spare: int = 0
+) -> Iterator[Row]:
     """Yield one row per file, in order: its name and the model's answer, or its name and an error.
+
+    spare: as for `Engine.map`; SPARE has it for each runtime.
 
     Each core decodes a file and asks the model about it alone: measured on 2 cores, batches of 32
     took twice the time per picture, because what lies between the layers no longer fits the cache.
@@ -188,7 +194,7 @@ def answer_files(ask: Ask, files: Iterable[str], allow_urls: bool = False) -> It
         except Exception as error:
             return {"file": file, "error": say(error)}
 
-    return Engine().map(answer, files, pool="threads")
+    return Engine().map(answer, files, pool="threads", spare=spare)
 
 
 def say(error: Exception) -> str:

@@ -15,14 +15,20 @@ from pawprint.compute.cores import cores
 from pawprint.exporting.shipped.predict import Classifier
 from pawprint.pictures.opening import Unusable
 
-RUNTIMES = ("onnxruntime", "openvino")
+BF16, CAPABILITIES = "bf16", "OPTIMIZATION_CAPABILITIES"  # OpenVINO's names
+PRECISIONS = {"openvino": "f32", "openvino-bf16": BF16}
+RUNTIMES = ("onnxruntime", *PRECISIONS)
+# OpenVINO computes in threads of its own: while one of ours waits, another opens a picture
+SPARE = {name: int(name in PRECISIONS) for name in RUNTIMES}
 COMPARED = 100  # pictures of the call, where the test split is not at hand
 
 
 class OpenVino:
-    """A model in OpenVINO, in float32, asked like a session of onnxruntime from any thread.
+    """A model in OpenVINO, asked like a session of onnxruntime from any thread.
 
-    threads: that work on one picture, 0 for all cores.
+    threads: that work on one picture, 0 for all cores. precision: one of PRECISIONS. bf16 has 8
+    bits instead of 24 for a number's digits: some CPUs compute in it at twice the speed or more.
+    Raises RuntimeError where the CPU does not.
 
     OpenVINO reports each import to its makers, from a process that it forks off while other threads
     work, which may stop them for good. Without the package that does so it reports nothing. Where
@@ -31,17 +37,19 @@ class OpenVino:
     each has answered once before the next is made, and threads take turns at them.
     """
 
-    def __init__(self, model: Path, threads: int) -> None:
+    def __init__(self, model: Path, threads: int, precision: str) -> None:
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import openvino
 
         streams = 1 if threads == 0 else max(1, cores() // threads)
         settings = {
-            "INFERENCE_PRECISION_HINT": "f32",  # bf16, its own choice on some CPUs, is not as exact
+            "INFERENCE_PRECISION_HINT": precision,  # its own choice would depend on the CPU
             "INFERENCE_NUM_THREADS": cores() if threads == 0 else threads * streams,
             "NUM_STREAMS": streams,
         }
         core = openvino.Core()
+        if precision == BF16 and "BF16" not in core.get_property("CPU", CAPABILITIES):
+            raise RuntimeError("this CPU does not compute in bf16; try --runtime openvino")
         graph = core.read_model(model)
         shape = graph.input().get_partial_shape()
         shape[0] = 1  # faster than a batch of any number
@@ -100,20 +108,20 @@ class Checked:
         return expected
 
 
-def use_openvino(classifier: Classifier, folder: Path, threads: int) -> None:
-    """Let OpenVINO compute a classifier's answers.
+def use_openvino(classifier: Classifier, folder: Path, threads: int, runtime: str) -> None:
+    """Let OpenVINO compute a classifier's answers; runtime: one of PRECISIONS.
 
     They are compared with those of onnxruntime about the test split of the project that the
     exported folder is in; or else about the first pictures that are asked about.
     Exits with one line if OpenVINO is missing, cannot read the model, or gives another answer.
     """
     try:
-        new = OpenVino(folder / "model.onnx", threads)
+        new = OpenVino(folder / "model.onnx", threads, PRECISIONS[runtime])
     except ImportError:
-        sys.exit("pawprint: --runtime openvino needs `pip install 'pawprint[openvino]'`")
+        sys.exit(f"pawprint: --runtime {runtime} needs `pip install 'pawprint[openvino]'`")
     except Exception as error:  # it raises RuntimeError and kinds of its own
         reason = " ".join(str(error).split())[:200]
-        sys.exit(f"pawprint: openvino cannot read {folder / 'model.onnx'}: {reason}")
+        sys.exit(f"pawprint: {runtime} cannot run {folder / 'model.onnx'}: {reason}")
     known, threshold = classifier.session, classifier.config["none_threshold"]
 
     def compare(path: Path) -> bool | None:
@@ -130,8 +138,8 @@ def use_openvino(classifier: Classifier, folder: Path, threads: int) -> None:
     differ = [path for path, same in compared if same is False]
     if differ:
         sys.exit(
-            f"pawprint: openvino answers otherwise than onnxruntime about {len(differ)} of "
-            f"{len(paths)} test pictures, such as {differ[0]}; leave out --runtime openvino"
+            f"pawprint: {runtime} answers otherwise than onnxruntime about {len(differ)} of "
+            f"{len(paths)} test pictures, such as {differ[0]}; leave out --runtime {runtime}"
         )
     checked = any(same for _, same in compared)
     classifier.session = new if checked else Checked(known, new, threshold)

@@ -81,7 +81,7 @@ class RayEngine(Engine):
     ) -> Iterator[R]:
         """Yield what `work` returns for each item, in order; see Engine.map.
 
-        local: pool and chunk, which mean nothing on a cluster. Raises StageError in one line if the
+        local: pool, chunk and spare, which mean nothing on a cluster. Raises StageError if the
         cluster cannot be reached, has no worker left, or has one with other versions.
         """
         self.connect()

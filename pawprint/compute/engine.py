@@ -48,6 +48,7 @@ class Engine:
         *,
         pool: Literal["here", "threads", "processes"],
         chunk: int = 1,
+        spare: int = 0,
         reads: Callable[[I], Sequence[str]] = no_files,
         writes: Callable[[R], Sequence[str]] = no_files,
         crashed: Callable[[], R] | None = None,
@@ -58,7 +59,8 @@ class Engine:
         """Yield what `work` returns for each item, in order.
 
         work, reads, writes: for processes and clusters, functions that pickle takes. pool: where
-        work runs on this machine, in processes `chunk` items at a time. reads: the files, relative
+        work runs on this machine, in processes `chunk` items at a time. spare: threads beside one
+        per core, for work that waits for threads of a library's own. reads: the files, relative
         to the working folder, that work opens for an item. writes: those that it has written for a
         result. crashed: the result of an item that ends its process; without it, that is an
         error. together: items that a worker of a cluster takes at a time, at most. on_gpu: a worker
@@ -67,7 +69,7 @@ class Engine:
         if pool == "processes":
             return map_in_processes(work, items, chunk, crashed)
         if pool == "threads":
-            return map_in_threads(work, items)
+            return map_in_threads(work, items, cores() + spare)
         return map(work, items)
 
 
@@ -103,10 +105,10 @@ def run_alone(work: Callable[[I], R], item: I, crashed: Callable[[], R]) -> tupl
         return crashed(), True
 
 
-def map_in_threads(work: Callable[[I], R], items: Iterable[I]) -> Iterator[R]:
-    """Yield the results, in order, of a thread per core; AHEAD of them wait to be used at most."""
+def map_in_threads(work: Callable[[I], R], items: Iterable[I], threads: int) -> Iterator[R]:
+    """Yield the results, in order, of some threads; AHEAD of them wait to be used at most."""
     remaining = iter(items)
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         under_way = deque(pool.submit(work, item) for item in islice(remaining, AHEAD))
         while under_way:
             yield under_way.popleft().result()

@@ -7,6 +7,7 @@ export.explain the graph also gives the class activation maps, and which picture
 Source: Sun et al., "Out-of-distribution detection with deep nearest neighbors", arXiv:2204.06507.
 """
 
+import functools
 import io
 import warnings
 from collections.abc import Sequence
@@ -145,17 +146,26 @@ def to_onnx(graph: ExportGraph, size: int) -> bytes:
     return buffer.getvalue()
 
 
-def run_onnx(content: bytes, pictures: Pictures) -> tuple[np.ndarray, np.ndarray]:
-    """Run an ONNX graph on uint8 pictures (N, S, S, 3).
+@functools.lru_cache(maxsize=2)  # a float graph and an int8 one, each asked about several sets
+def open_session(content: bytes) -> onnxruntime.InferenceSession:
+    """Return what runs an ONNX graph.
 
-    Returns probabilities (N, classes) and none_score (N,). An int8 graph is run step by step, as it
-    is written: onnxruntime's fused int8 kernels gave 5 different answers in 12 runs on a CPU with
-    AMX, which would be different figures in every run of the stage.
+    An int8 graph is run step by step, as it is written: onnxruntime's fused int8 kernels gave 5
+    different answers in 12 runs on a CPU with AMX, which would be different figures in every run of
+    the stage.
     """
     options = onnxruntime.SessionOptions()
     if b"QuantizeLinear" in content:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def run_onnx(content: bytes, pictures: Pictures) -> tuple[np.ndarray, np.ndarray]:
+    """Return an ONNX graph's probabilities (N, classes) and none_score (N,).
+
+    pictures: uint8 (N, S, S, 3).
+    """
+    session = open_session(content)
     batches = pictures.split(4)  # larger ones are slower
     answers = [session.run(list(OUTPUTS), {"pictures": batch.numpy()}) for batch in batches]
     probabilities = np.concatenate([each for each, _ in answers])
@@ -189,9 +199,8 @@ def check_explanations(content: bytes, graph: ExportGraph, pictures: Tensor) -> 
     pictures: uint8 (N, S, S, 3). Raises StageError if maps or similarities differ by more than
     TOLERANCE of the largest.
     """
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     names = list(graph.outputs[2:])
-    found = session.run(names, {"pictures": pictures.numpy()})
+    found = open_session(content).run(names, {"pictures": pictures.numpy()})
     with torch.inference_mode():
         expected = graph(pictures)[2:]
     for name, theirs, ours in zip(names, found, expected, strict=True):

@@ -1,4 +1,4 @@
-"""`--runtime openvino`: the same answers as onnxruntime's, or none of it."""
+"""`--runtime openvino` and `openvino-bf16`: the same answers as onnxruntime's, or none of it."""
 
 import importlib.util
 import subprocess
@@ -55,10 +55,32 @@ def test_predict_answers_as_with_onnxruntime(project, beside, number):
     files = [project / "data/red.png", project / "data/night.png"][:number]
     one, other = (
         predict(project / "export", *files, "--runtime", name, "--format", "csv")
-        for name in runtimes.RUNTIMES
+        for name in ("onnxruntime", "openvino")
     )
     assert (other.returncode, other.stderr) == (0, "")
     assert other.stdout == one.stdout
+
+
+@openvino
+def test_in_bf16_it_answers_the_same_or_says_that_this_cpu_cannot(project):
+    model = project / "export"
+    done = predict(model, project / "data/red.png", "--runtime", "openvino-bf16")
+    from openvino import Core
+
+    if "BF16" in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        assert (done.returncode, done.stderr, done.stdout.split()[1]) == (0, "", "red")
+    else:
+        assert "this CPU does not compute in bf16; try --runtime openvino" in done.stderr
+
+
+@openvino
+def test_a_cpu_without_bf16_is_one_line(project, monkeypatch):
+    from openvino import Core
+
+    monkeypatch.setattr(Core, "get_property", lambda *_: ["FP32", "INT8"])
+    with pytest.raises(SystemExit, match=r"^pawprint: openvino-bf16 cannot run .* in bf16; try "):
+        load(project / "export", runtime="openvino-bf16")
+    assert load(project / "export", runtime="openvino").session
 
 
 @openvino
@@ -109,7 +131,7 @@ def test_a_model_that_openvino_cannot_read_is_one_line(project, monkeypatch):
         raise RuntimeError("no such\noperator")
 
     monkeypatch.setattr(runtimes, "OpenVino", refuse)
-    with pytest.raises(SystemExit, match=r"^pawprint: openvino cannot .*: no such operator$"):
+    with pytest.raises(SystemExit, match=r"^pawprint: openvino cannot run .*: no such operator$"):
         load(project / "export", runtime="openvino")
 
 
