@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 
 import pytest
 
@@ -40,3 +41,14 @@ def test_without_a_result_for_it_such_an_item_is_an_error():
 def test_no_items_start_no_process(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(engine, "ProcessPoolExecutor", None)
     assert list(engine.Engine().map(double, [], pool="processes")) == []
+
+
+def test_spare_threads_work_beside_one_per_core(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(engine, "cores", lambda: 2)
+    together = threading.Barrier(3)
+
+    def meet(item: int) -> int:
+        together.wait(timeout=60)
+        return item
+
+    assert list(engine.Engine().map(meet, range(6), pool="threads", spare=1)) == list(range(6))

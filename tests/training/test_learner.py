@@ -166,18 +166,23 @@ def test_mixup_is_in_the_loss_of_both_phases():
     assert all(a["train_loss"] != b["train_loss"] for a, b in zip(rows, mixed, strict=True))
 
 
-@pytest.mark.parametrize("changes", [{}, {"mixup": 0.4}, {"class_weights": "balanced"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"mixup": 0.4}, {"class_weights": "balanced"}, {"freeze_layers": 0.5}]
+)
 def test_a_batch_computed_in_parts_has_the_gradients_of_the_whole(monkeypatch, changes):
     def gradients(at_a_time: int) -> tuple[float, torch.Tensor, list[int]]:
-        monkeypatch.setitem(module.AT_A_TIME, "cpu", at_a_time)
+        if "freeze_layers" in changes:
+            monkeypatch.setattr(module, "TOGETHER", at_a_time)
+        else:
+            monkeypatch.setitem(module.AT_A_TIME, "cpu", at_a_time)
         learner = make_learner(batch_size=20, **changes)
         phase, calls = full_phase(learner), []
         keep_statistics(phase.module.train())
         phase.module.register_forward_hook(lambda _, inputs, __: calls.append(len(inputs[0])))
         scaler = torch.amp.GradScaler("cpu", enabled=False)
         loss = forward_backward(learner, phase, phase.module, torch.arange(20), scaler)
-        found = [parameter.grad.flatten() for parameter in learner.model.parameters()]
-        return loss, torch.cat(found), calls
+        learns = [each for each in learner.model.parameters() if each.requires_grad]
+        return loss, torch.cat([each.grad.flatten() for each in learns]), calls
 
     loss, expected, calls = gradients(20)
     in_parts, found, parts = gradients(8)
