@@ -26,6 +26,7 @@ import numpy as np
 
 from benchmarks.project import ROOT, photos_in
 from pawprint.commands.exported import load
+from pawprint.commands.runtimes import RUNTIMES
 from pawprint.compute.cores import cores
 
 SECONDS = 15
@@ -141,14 +142,16 @@ def main() -> None:
     )
     parser.add_argument("export", type=Path)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--runtime", choices=RUNTIMES, default=RUNTIMES[0])
     arguments = parser.parse_args()
-    classifier, photos = load(arguments.export), photos_in(arguments.folder)
+    runtime, photos = arguments.runtime, photos_in(arguments.folder)
+    classifier = load(arguments.export, threads=1, runtime=runtime)
     photos = photos[:: max(1, len(photos) // PHOTOS)]
     known = [classifier(photo) for photo in photos]
     port = free_port()
     command = ["-m", "pawprint", "serve", str(arguments.export.resolve()), "--port", str(port)]
     server = subprocess.Popen(
-        [sys.executable, *command],
+        [sys.executable, *command, "--runtime", runtime],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
