@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pawprint.commands.compare.runs import name_of, ref_of, run_experiments
+from pawprint.params import load_yaml
 from tests.support.cluster import start_nodes
 from tests.support.project import TRAIN, Project, at, begin, commit, compare_here, expect
 
@@ -93,6 +94,11 @@ def test_a_comparison_on_a_cluster_finds_what_one_machine_finds(
         code, _, errors = compare_here(small, monkeypatch, capfd, *words)
     assert code == 1
     assert "test_resnet is left out" not in errors, errors
+    # the project's DVC knows what they ran
+    runs = Path(expect(small, "dvc", "cache", "dir").strip()) / "runs"
+    made = [out["path"] for entry in runs.glob("*/*/*") for out in load_yaml(entry)["outs"]]
+    assert made.count("export") == 2, made
+    assert not list(runs.rglob("*.partial"))
     assert re.search(
         r"^pawprint: resnet1x is left out: \w+: params.yaml: train.arch is 'resnet1x'; it should be"
         r".* \(train.seed 4[23]\)$",

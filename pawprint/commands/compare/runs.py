@@ -3,6 +3,8 @@
 Each has a clone of the repository, with what is not committed yet, and DVC's cache in common with
 the project; at the end its experiment is fetched from the clone. In one folder, DVC locks out a
 second experiment while a first begins or ends, and of two that begin together one may run both.
+Side by side, each has DVC's run cache to itself: a DVC that looks up a stage there takes an entry
+which another is writing for damaged, and deletes it.
 """
 
 import contextlib
@@ -23,6 +25,7 @@ from pawprint.compute.engine import CHOICE
 from pawprint.params import StageError
 
 FROM = ("split", "features")  # the stages with which experiments begin
+RUNS = "runs"  # the folder of DVC's run cache in its cache
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,12 @@ def find_origin() -> Origin:
 
 
 @contextlib.contextmanager
-def clone(origin: Origin) -> Iterator[Path]:
+def clone(origin: Origin, beside_others: bool) -> Iterator[Path]:
     """Clone the repository for a while; yield the project's folder in it.
 
     The clone lies where DVC's own temporary files do, so that files can be links to the cache.
-    Raises StageError with git's line if that fails.
+    beside_others: whether other clones are used meanwhile. Raises StageError with git's line if
+    that fails.
     """
     Path(".dvc/tmp").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="compare-", dir=".dvc/tmp") as folder:
@@ -117,10 +121,40 @@ def clone(origin: Origin) -> Iterator[Path]:
         project = Path(folder, origin.project)
         with contextlib.suppress(FileNotFoundError):
             shutil.copyfile(".dvc/config.local", project / ".dvc/config.local")
-        done = dvc("cache", "dir", "--local", origin.cache, folder=project)
+        shared, own = Path(origin.cache), Path(folder, ".git/cache").resolve()
+        if beside_others:
+            link_cache(shared, own)
+        used = own if beside_others else shared
+        done = dvc("cache", "dir", "--local", str(used), folder=project)
         if done.returncode:
             raise StageError(f"dvc cannot share its cache: {last_line(done.stderr)}")
-        yield project
+        try:
+            yield project
+        finally:
+            if beside_others:
+                add_runs(own, shared)
+
+
+def link_cache(shared: Path, own: Path) -> None:
+    """Make a cache `own` that holds what `shared` does, and whose run cache is a copy."""
+    own.mkdir()
+    (shared / "files").mkdir(parents=True, exist_ok=True)
+    for part in shared.iterdir():
+        if part.name == RUNS:
+            shutil.copytree(part, own / RUNS)
+        else:
+            (own / part.name).symlink_to(part, target_is_directory=part.is_dir())
+
+
+def add_runs(own: Path, shared: Path) -> None:
+    """Add to the run cache of `shared` what is new in that of `own`, each entry at once."""
+    for entry in own.glob(f"{RUNS}/*/*/*"):
+        place = shared / entry.relative_to(own)
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            half = place.parent.with_name(f"{place.name}.partial")  # where DVC looks for no entry
+            shutil.copyfile(entry, half)
+            os.replace(half, place)
 
 
 def run_experiment(origin: Origin, arch: str, seed: int | None, on_cluster: bool) -> str:
@@ -138,7 +172,7 @@ def run_experiment(origin: Origin, arch: str, seed: int | None, on_cluster: bool
         changes += ["--set-param", f"train.seed={seed}"]
     command = dvc_command("exp", "run", "--temp", "--name", name, *changes, "--downstream", *FROM)
     try:
-        with clone(origin) as folder:
+        with clone(origin, beside_others=on_cluster) as folder:
             code, said = follow(command, folder, name if on_cluster else "")
             if code:
                 return explain_failure(said)
