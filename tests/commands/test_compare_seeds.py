@@ -54,7 +54,7 @@ class Experiments:
 
 
 @contextlib.contextmanager
-def here(origin: compare_runs.Origin) -> Iterator[Path]:
+def here(origin: compare_runs.Origin, beside_others: bool) -> Iterator[Path]:
     """Stands for the clone in which an experiment runs."""
     yield Path()
 
