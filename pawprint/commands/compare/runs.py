@@ -17,6 +17,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,22 +122,22 @@ def clone(origin: Origin, beside_others: bool) -> Iterator[Path]:
         project = Path(folder, origin.project)
         with contextlib.suppress(FileNotFoundError):
             shutil.copyfile(".dvc/config.local", project / ".dvc/config.local")
-        shared, own = Path(origin.cache), Path(folder, ".git/cache").resolve()
-        if beside_others:
-            link_cache(shared, own)
-        used = own if beside_others else shared
-        done = dvc("cache", "dir", "--local", str(used), folder=project)
-        if done.returncode:
-            raise StageError(f"dvc cannot share its cache: {last_line(done.stderr)}")
-        try:
+        shared = Path(origin.cache)
+        with own_runs(shared, Path(folder)) if beside_others else nullcontext(shared) as cache:
+            done = dvc("cache", "dir", "--local", str(cache), folder=project)
+            if done.returncode:
+                raise StageError(f"dvc cannot share its cache: {last_line(done.stderr)}")
             yield project
-        finally:
-            if beside_others:
-                add_runs(own, shared)
 
 
-def link_cache(shared: Path, own: Path) -> None:
-    """Make a cache `own` that holds what `shared` does, and whose run cache is a copy."""
+@contextlib.contextmanager
+def own_runs(shared: Path, folder: Path) -> Iterator[Path]:
+    """Yield a cache that holds what `shared` does, and whose run cache is a copy.
+
+    It lies in a clone's `folder`. At the end, what is new in its run cache is added to that of
+    `shared`, each entry at once.
+    """
+    own = (folder / ".git/cache").resolve()
     own.mkdir()
     (shared / "files").mkdir(parents=True, exist_ok=True)
     for part in shared.iterdir():
@@ -144,17 +145,16 @@ def link_cache(shared: Path, own: Path) -> None:
             shutil.copytree(part, own / RUNS)
         else:
             (own / part.name).symlink_to(part, target_is_directory=part.is_dir())
-
-
-def add_runs(own: Path, shared: Path) -> None:
-    """Add to the run cache of `shared` what is new in that of `own`, each entry at once."""
-    for entry in own.glob(f"{RUNS}/*/*/*"):
-        place = shared / entry.relative_to(own)
-        if not place.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            half = place.parent.with_name(f"{place.name}.partial")  # where DVC looks for no entry
-            shutil.copyfile(entry, half)
-            os.replace(half, place)
+    try:
+        yield own
+    finally:
+        half = shared / f"{folder.name}.partial"  # no other clone's, and outside the run cache
+        for entry in own.glob(f"{RUNS}/*/*/*"):
+            place = shared / entry.relative_to(own)
+            if not place.exists():
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(entry, half)
+                os.replace(half, place)
 
 
 def run_experiment(origin: Origin, arch: str, seed: int | None, on_cluster: bool) -> str:
